@@ -1,0 +1,116 @@
+//! What other systems know this platform by, written down a second time: a change here is a
+//! change for every reader of a topic, and must be meant.
+
+use api::homeward::identity::v1::{LoginRequest, RegisterRequest, UserKind};
+use platform_contract::{Access, Idempotency, Once, Paged};
+
+#[test]
+fn every_event_has_its_name_topic_and_key() {
+    let events: Vec<_> = api::EVENTS
+        .iter()
+        .map(|event| (event.name, event.topic, event.key))
+        .collect();
+    assert_eq!(
+        events,
+        [
+            ("offer.published", "events.offer", "offer_id"),
+            ("offer.updated", "events.offer", "offer_id"),
+            ("offer.retired", "events.offer", "offer_id"),
+            ("vote.cast", "events.vote", "offer_id"),
+            ("vote.retracted", "events.vote", "offer_id"),
+            ("user.registered", "events.user", "user_id"),
+            ("user.authed", "events.user", "user_id"),
+            ("user.role_granted", "events.user", "user_id"),
+            ("user.role_revoked", "events.user", "user_id"),
+            ("user.session_ended", "events.user", "user_id"),
+            ("user.revoked", "events.user", "user_id"),
+            ("user.deleted", "events.user", "user_id"),
+        ]
+    );
+}
+
+#[test]
+fn every_task_has_its_name_and_topic() {
+    let tasks: Vec<_> = api::TASKS
+        .iter()
+        .map(|task| (task.name, task.topic))
+        .collect();
+    assert_eq!(tasks, []);
+}
+
+#[test]
+fn every_event_names_its_source_and_schema() {
+    for event in api::EVENTS {
+        let service = event.source.strip_prefix("/homeward/").unwrap();
+        assert!(
+            event.schema.starts_with(&format!("homeward.{service}.v1.")),
+            "{event:?}"
+        );
+    }
+}
+
+#[test]
+fn the_access_table_says_what_the_proto_says() {
+    let service = &api::homeward::catalog::v1::CATALOG_SERVICE;
+    let method = |name| {
+        service
+            .methods
+            .iter()
+            .find(|method| method.name == name)
+            .unwrap()
+    };
+    assert_eq!(
+        (service.name, service.domain),
+        ("catalog", "catalog.homeward")
+    );
+    assert_eq!(method("GetOffer").access, Access::Public);
+    assert_eq!(method("GetOffer").idempotency, Idempotency::Natural);
+    let voters = Access::Allowed {
+        roles: &["voter"],
+        services: &[],
+        delegation: false,
+    };
+    assert_eq!(method("CastVote").access, voters);
+    assert_eq!(method("CastVote").idempotency, Idempotency::RequestId);
+    assert_eq!(
+        method("CastVote").path,
+        "/homeward.catalog.v1.CatalogService/CastVote"
+    );
+    assert_eq!(
+        RegisterRequest::METHOD,
+        "/homeward.identity.v1.IdentityService/Register"
+    );
+}
+
+#[test]
+fn a_secret_is_not_printed() {
+    let mut request = RegisterRequest {
+        password: "open sesame".into(),
+        ..Default::default()
+    };
+    request.set_kind(UserKind::Business);
+    let printed = format!("{request:?}");
+    assert!(
+        printed.contains("password: ***") && printed.contains("kind: Business"),
+        "{printed}"
+    );
+    let request = LoginRequest {
+        password: "open sesame".into(),
+        ..Default::default()
+    };
+    assert!(!format!("{request:#?}").contains("sesame"));
+}
+
+#[test]
+fn pages_of_one_query_differ_only_in_size_and_token() {
+    let first = api::homeward::catalog::v1::ListOffersRequest {
+        page_size: 5,
+        search: "van".into(),
+        ..Default::default()
+    };
+    let mut second = first.clone();
+    second.page_token = "sealed".into();
+    assert_ne!(first, second);
+    assert_eq!(first.query(), second.query());
+    assert_eq!(second.query().search, "van");
+}
