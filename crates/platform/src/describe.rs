@@ -1,0 +1,177 @@
+//! What a binary says about itself: the answer to `describe`, read by the CLI, the charts' tests
+//! and the documentation, so that a new service is no edit there.
+
+use clap::Command;
+use platform_contract::{Access, Idempotency, Service};
+use serde_json::{Value, json};
+
+use crate::config;
+
+/// Outside systems, by the variable that says where they are.
+const NEEDS: &[(&str, &str)] = &[
+    ("DATABASE_URL", "postgres"),
+    ("KAFKA_BROKERS", "kafka"),
+    ("REDIS_URL", "redis"),
+];
+
+const PORTS: &[(&str, &str)] = &[
+    ("LISTEN_GRPC", "grpc"),
+    ("LISTEN_HTTP", "http"),
+    ("LISTEN_ADMIN", "admin"),
+];
+
+/// Services called, by variable: `GRPC_CATALOG` is the address of `catalog`.
+const CALLS: &str = "GRPC_";
+
+/// `configuration` has the options, `line` the commands.
+pub(crate) fn describe(
+    name: &str,
+    configuration: &Command,
+    line: &Command,
+    services: &[&Service],
+) -> Value {
+    let variables: Vec<String> = config::options(configuration)
+        .map(config::variable)
+        .collect();
+    let present = |table: &[(&str, &'static str)]| -> Vec<&'static str> {
+        let there = table
+            .iter()
+            .filter(|(variable, _)| variables.iter().any(|v| v == variable));
+        there.map(|(_, word)| *word).collect()
+    };
+    let ports = present(PORTS);
+    // A gateway is called synchronously, a worker by events and tasks only.
+    let kind = if ports.iter().any(|port| *port != "admin") {
+        "gateway"
+    } else {
+        "worker"
+    };
+    let calls: Vec<String> = variables
+        .iter()
+        .filter_map(|variable| variable.strip_prefix(CALLS))
+        .map(|called| called.to_ascii_lowercase().replace('_', "-"))
+        .collect();
+    json!({
+        "name": name,
+        "kind": kind,
+        "ports": ports,
+        "needs": present(NEEDS),
+        "calls": calls,
+        "config": config::options(configuration).map(option).collect::<Vec<_>>(),
+        "commands": line.get_subcommands().map(|command| json!({
+            "name": command.get_name(),
+            "help": command.get_about().map(ToString::to_string),
+        })).collect::<Vec<_>>(),
+        "services": services.iter().map(|s| service(s)).collect::<Vec<_>>(),
+    })
+}
+
+fn option(arg: &clap::Arg) -> Value {
+    let defaults = arg
+        .get_default_values()
+        .iter()
+        .map(|value| value.to_string_lossy());
+    let default = defaults.collect::<Vec<_>>().join(",");
+    json!({
+        "env": config::variable(arg),
+        "default": Some(default).filter(|default| !default.is_empty()),
+        "secret": config::is_secret(arg),
+        "required": config::is_required(arg),
+        "help": config::help(arg),
+    })
+}
+
+fn service(service: &Service) -> Value {
+    json!({
+        "full_name": service.full_name,
+        "methods": service.methods.iter().map(|method| json!({
+            "path": method.path,
+            "access": access(&method.access),
+            "idempotency": match method.idempotency {
+                Idempotency::None => "none",
+                Idempotency::RequestId => "request_id",
+                Idempotency::Natural => "natural",
+            },
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn access(access: &Access) -> Value {
+    match access {
+        Access::Public => json!("public"),
+        Access::Authenticated => json!("authenticated"),
+        Access::Allowed {
+            roles,
+            services,
+            delegation,
+        } => {
+            json!({ "roles": roles, "services": services, "delegation": delegation })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Args;
+    use platform_contract::Method;
+
+    use super::*;
+    use crate::config::{CommonArgs, GrpcArgs, SealArgs};
+
+    #[derive(Args)]
+    struct Config {
+        #[command(flatten)]
+        _common: CommonArgs,
+        #[command(flatten)]
+        _grpc: GrpcArgs,
+        #[command(flatten)]
+        _seal: SealArgs,
+        /// Where identity is.
+        #[arg(env = "GRPC_IDENTITY")]
+        _grpc_identity: String,
+    }
+
+    static SERVICE: Service = Service {
+        name: "catalog",
+        full_name: "homeward.catalog.v1.CatalogService",
+        domain: "catalog.homeward",
+        roles: &[("user-business", "seller")],
+        methods: &[Method {
+            name: "CastVote",
+            path: "/homeward.catalog.v1.CatalogService/CastVote",
+            input: "homeward.catalog.v1.CastVoteRequest",
+            output: "homeward.catalog.v1.CastVoteResponse",
+            access: Access::Allowed {
+                roles: &["voter"],
+                services: &[],
+                delegation: false,
+            },
+            idempotency: Idempotency::RequestId,
+        }],
+        descriptors: &[],
+    };
+
+    #[test]
+    fn a_description_says_what_the_service_needs_and_offers() {
+        let configuration = Config::augment_args(Command::new("catalog"));
+        let line = Command::new("catalog").subcommand(Command::new("migrate").about("Migrates."));
+        let said = describe("catalog", &configuration, &line, &[&SERVICE]);
+        assert_eq!(said["kind"], "gateway");
+        assert_eq!(said["ports"], json!(["grpc", "admin"]));
+        assert_eq!(said["needs"], json!([]));
+        assert_eq!(said["calls"], json!(["identity"]));
+        assert_eq!(
+            said["commands"],
+            json!([{ "name": "migrate", "help": "Migrates." }])
+        );
+        let options = said["config"].as_array().unwrap();
+        let of = |env: &str| options.iter().find(|option| option["env"] == env).unwrap();
+        assert_eq!(of("SEAL_KEY")["secret"], true);
+        assert_eq!(of("SEAL_KEY")["required"], true);
+        assert_eq!(of("LISTEN_GRPC")["default"], "127.0.0.1:8081");
+        assert_eq!(of("LISTEN_GRPC")["help"], "Address of the gRPC server");
+        let method = &said["services"][0]["methods"][0];
+        assert_eq!(method["idempotency"], "request_id");
+        assert_eq!(method["access"]["roles"], json!(["voter"]));
+    }
+}

@@ -1,0 +1,134 @@
+//! Connections: accepted up to a limit, kept alive, drained.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Health;
+use super::stack::Stack;
+use crate::config::GrpcArgs;
+
+/// A connection that says nothing for this long is asked whether it is still there.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection on which nothing is ever said is closed.
+const GREETING_MAX: Duration = Duration::from_secs(10);
+/// After the end the last answers still have to be written.
+const FLUSH: Duration = Duration::from_millis(500);
+/// Out of file descriptors: trying again at once would only burn time.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    connections: usize,
+    streams: u32,
+    metadata_bytes: u32,
+}
+
+impl Limits {
+    pub(super) fn of(args: &GrpcArgs) -> Limits {
+        Limits {
+            connections: args.connections_max,
+            streams: args.streams_per_connection_max,
+            metadata_bytes: args.metadata_bytes_max,
+        }
+    }
+}
+
+pub(super) async fn serve(
+    stack: Arc<Stack>,
+    health: Health,
+    listener: TcpListener,
+    limits: Limits,
+    drain: CancellationToken,
+    abort: CancellationToken,
+) {
+    let connections = TaskTracker::new();
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let accept = async {
+        loop {
+            let Ok(place) = places.clone().acquire_owned().await else {
+                return;
+            };
+            match listener.accept().await {
+                Ok((socket, _)) => {
+                    let connection =
+                        connection(stack.clone(), socket, limits, drain.clone(), abort.clone());
+                    connections.spawn(async move {
+                        connection.await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "could not accept a connection: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    };
+    drain.run_until_cancelled(accept).await;
+    drop(listener);
+    health.set(false);
+    connections.close();
+    connections.wait().await;
+}
+
+async fn connection(
+    stack: Arc<Stack>,
+    socket: TcpStream,
+    limits: Limits,
+    drain: CancellationToken,
+    abort: CancellationToken,
+) {
+    let mut first = [0];
+    let greeted = tokio::time::timeout(GREETING_MAX, socket.peek(&mut first));
+    if !matches!(drain.run_until_cancelled(greeted).await, Some(Ok(Ok(1..)))) {
+        return;
+    }
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%error, "a connection was lost at once: {error}");
+        return;
+    }
+    let service = service_fn(move |request| {
+        let stack = stack.clone();
+        async move { Ok::<_, Infallible>(stack.call(request).await) }
+    });
+    let mut connection = pin!(
+        http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams)
+            .max_header_list_size(limits.metadata_bytes)
+            .keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .serve_connection(TokioIo::new(socket), service)
+    );
+    let mut gone = pin!(async {
+        abort.cancelled().await;
+        tokio::time::sleep(FLUSH).await;
+    });
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            result = connection.as_mut() => {
+                if let Err(error) = result {
+                    tracing::debug!(%error, "a connection ended: {error}");
+                }
+                return;
+            }
+            () = drain.cancelled(), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = gone.as_mut() => return,
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! The layers in their order.
+
+use std::sync::Arc;
+
+use http::{Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use platform_contract::PlatformReason;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tower::ServiceExt;
+use tower::util::BoxCloneSyncService;
+
+use super::answer::{Answer, Cut};
+use super::message::{self, Measured};
+use super::routes::{HEALTH, Kind, REFLECTION, Route, Routes};
+use super::shed::Shed;
+use super::telemetry::{Call, Telemetry};
+use super::{Services, access, panics, timeout};
+use crate::auth::Verifier;
+use crate::config::GrpcArgs;
+use crate::error::{Refusal, with_domain};
+use crate::trace::TraceContext;
+use crate::{deadline, trace};
+
+/// How telemetry calls every method that does not exist.
+const UNKNOWN_METHOD: &str = "_OTHER";
+
+/// Everything in front of the methods of one listener.
+pub(super) struct Stack {
+    routes: Routes,
+    /// Of the errors that no method can be named for.
+    domain: &'static str,
+    verifier: Arc<Verifier>,
+    telemetry: Telemetry,
+    shed: Shed,
+    args: GrpcArgs,
+    drain: CancellationToken,
+    abort: CancellationToken,
+}
+
+/// A method's answer with what must be kept until it is over.
+struct Answered {
+    response: Response<Body>,
+    deadline: Option<Instant>,
+    cut: Cut,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Stack {
+    /// The stack, and what must run beside it.
+    pub(super) async fn new(
+        services: Services,
+        drain: &CancellationToken,
+        abort: &CancellationToken,
+    ) -> (Stack, impl Future<Output = ()> + Send + use<>) {
+        let contracts: Vec<_> = services.contracts().collect();
+        let mut routes = Routes::default();
+
+        let (health, follow) = services.health.server(contracts.clone()).await;
+        routes.add_open(HEALTH, BoxCloneSyncService::new(health));
+
+        let reflection = contracts.iter().fold(
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET),
+            |builder, service| builder.register_encoded_file_descriptor_set(service.descriptors),
+        );
+        match reflection.build_v1() {
+            Ok(reflection) => routes.add_open(REFLECTION, BoxCloneSyncService::new(reflection)),
+            Err(error) => {
+                tracing::error!(%error, "the contracts cannot be served by reflection: {error}")
+            }
+        }
+
+        let domain = contracts.first().map_or("", |service| service.domain);
+        for (service, server) in services.servers {
+            routes.add_contract(service, server);
+        }
+        let stack = Stack {
+            routes,
+            domain,
+            verifier: services.verifier,
+            telemetry: services.telemetry,
+            shed: Shed::new(services.args.calls_max, services.args.call_queue_age_max),
+            args: services.args,
+            drain: drain.clone(),
+            abort: abort.clone(),
+        };
+        (stack, follow)
+    }
+
+    /// Answers one call, whatever happens.
+    pub(super) async fn call(&self, request: Request<Incoming>) -> Response<Body> {
+        if let Some(response) = not_grpc(&request) {
+            return response;
+        }
+        let context = TraceContext::of(request.headers());
+        trace::scope(context, panics::caught(self.traced(context, request)))
+            .await
+            .unwrap_or_else(|panicked| polished(panicked, self.domain).into_http())
+    }
+
+    async fn traced(&self, context: TraceContext, request: Request<Incoming>) -> Response<Body> {
+        let route = self.routes.find(request.uri().path());
+        let (label, domain, quiet) = match route.as_deref() {
+            Some(Route {
+                label,
+                kind: Kind::Contract { service, .. },
+                ..
+            }) => (*label, service.domain, false),
+            Some(Route {
+                label,
+                kind: Kind::Open,
+                ..
+            }) => (*label, self.domain, true),
+            None => (UNKNOWN_METHOD, self.domain, false),
+        };
+        let call = self.telemetry.begin(label, quiet, context);
+        let answered = match &route {
+            Some(route) => match route.kind {
+                Kind::Contract { .. } => self.admitted(request, route).await,
+                Kind::Open => self.open(request, route).await,
+            },
+            None => {
+                Err(Refusal::new(PlatformReason::MethodUnknown, "there is no such method").into())
+            }
+        };
+        match answered {
+            Ok(answered) => self.outgoing(answered, domain, context, call),
+            Err(status) => refused(status, domain, call),
+        }
+    }
+
+    /// Health and reflection: only the end of the process ends them.
+    async fn open(&self, request: Request<Incoming>, route: &Route) -> Result<Answered, Status> {
+        let cut = stopping(self.drain.clone());
+        let (request, _) = self.measured(request);
+        Ok(Answered {
+            response: serve(route, request).await,
+            deadline: None,
+            cut: Box::pin(cut),
+            permit: None,
+        })
+    }
+
+    /// A method of a contract: a place, its time, and then the rest within that time.
+    async fn admitted(
+        &self,
+        request: Request<Incoming>,
+        route: &Route,
+    ) -> Result<Answered, Status> {
+        let permit = self.shed.admit().await?;
+        let limit = timeout::limit(
+            request.headers(),
+            self.args.deadline_default,
+            self.args.deadline_max,
+        )?;
+        let until = Instant::now() + limit;
+        let stopped = stopping(self.abort.clone());
+        let mut cut: Cut = Box::pin(async move {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => timeout::passed(),
+                status = stopped => status,
+            }
+        });
+        let response = tokio::select! {
+            biased;
+            status = &mut cut => return Err(status),
+            response = deadline::scope_until(until, self.allowed(request, route)) => response?,
+        };
+        Ok(Answered {
+            response,
+            deadline: Some(until),
+            cut,
+            permit: Some(permit),
+        })
+    }
+
+    /// The caller, then the request, then the method.
+    async fn allowed(
+        &self,
+        mut request: Request<Incoming>,
+        route: &Route,
+    ) -> Result<Response<Body>, Status> {
+        let Kind::Contract {
+            service,
+            method,
+            one_message,
+        } = route.kind
+        else {
+            return Err(crate::error::internal(
+                "an open method came to the access table",
+            ));
+        };
+        let caller = access::admit(&self.verifier, service, method, request.headers()).await?;
+        request.extensions_mut().insert(caller);
+        let (request, handed_over) = self.measured(request);
+        let response = serve(route, request).await;
+        // See `message`: INTERNAL before the handler had the request is not the handler's.
+        let is_internal = response
+            .headers()
+            .get(Status::GRPC_STATUS)
+            .is_some_and(|code| code == "13");
+        if one_message && is_internal && !handed_over.get() {
+            return Err(message::undecodable());
+        }
+        Ok(response)
+    }
+
+    fn measured(&self, request: Request<Incoming>) -> (Request<Body>, message::HandedOver) {
+        let (parts, body) = request.into_parts();
+        let (body, handed_over) = Measured::new(body, self.args.request_bytes_max);
+        (Request::from_parts(parts, Body::new(body)), handed_over)
+    }
+
+    fn outgoing(
+        &self,
+        answered: Answered,
+        domain: &'static str,
+        context: TraceContext,
+        call: Call,
+    ) -> Response<Body> {
+        let Answered {
+            response,
+            deadline,
+            cut,
+            permit,
+        } = answered;
+        // A status in the headers is the whole answer.
+        if let Some(status) = Status::from_header_map(response.headers()) {
+            if status.code() != Code::Ok {
+                return refused(status, domain, call);
+            }
+            call.finish(None);
+            return response;
+        }
+        let bytes_max = self.args.response_bytes_max;
+        response.map(|body| {
+            Body::new(Answer {
+                inner: Some(body),
+                context,
+                deadline,
+                cut,
+                domain,
+                bytes_max,
+                call: Some(call),
+                permit,
+            })
+        })
+    }
+}
+
+async fn serve(route: &Route, request: Request<Body>) -> Response<Body> {
+    match route.server.clone().oneshot(request).await {
+        Ok(response) => response,
+        Err(infallible) => match infallible {},
+    }
+}
+
+/// Completes when the process gives up what is left.
+async fn stopping(token: CancellationToken) -> Status {
+    token.cancelled_owned().await;
+    Refusal::new(
+        PlatformReason::DependencyUnavailable,
+        "the service is stopping",
+    )
+    .into()
+}
+
+fn refused(status: Status, domain: &str, call: Call) -> Response<Body> {
+    let status = polished(status, domain);
+    call.finish(Some(&status));
+    status.into_http()
+}
+
+/// The status as it leaves: with a reason, and with the domain of who says it.
+pub(super) fn polished(status: Status, domain: &str) -> Status {
+    let status = if status.details().is_empty() {
+        explained(status)
+    } else {
+        status
+    };
+    with_domain(status, domain)
+}
+
+/// A bare status, made by a library or carelessly: the codes that the platform itself has a word for get it.
+fn explained(status: Status) -> Status {
+    let reason = match status.code() {
+        Code::Internal | Code::Unknown => PlatformReason::InternalFault,
+        Code::Unavailable => PlatformReason::DependencyUnavailable,
+        Code::DeadlineExceeded => PlatformReason::DeadlinePassed,
+        _ => return status,
+    };
+    if matches!(status.code(), Code::Internal | Code::Unknown) {
+        // The text of such a status is a cause, and causes stay in the log.
+        return crate::error::internal(status.message());
+    }
+    Refusal::new(reason, status.message()).into()
+}
+
+/// What is not gRPC at all gets an answer of HTTP.
+fn not_grpc(request: &Request<Incoming>) -> Option<Response<Body>> {
+    let is_grpc = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    let status = match (request.method() == Method::POST, is_grpc) {
+        (true, true) => return None,
+        (false, _) => StatusCode::METHOD_NOT_ALLOWED,
+        (true, false) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    };
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    Some(response)
+}

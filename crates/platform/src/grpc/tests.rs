@@ -1,0 +1,5 @@
+mod access;
+mod drain;
+mod limits;
+mod requests;
+mod telemetry;

@@ -1,0 +1,162 @@
+use axum::routing::{get, post};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::Notify,
+};
+
+use super::*;
+
+const LIMIT: Duration = Duration::from_secs(1);
+
+struct Server {
+    addr: SocketAddr,
+    drain: CancellationToken,
+    abort: CancellationToken,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+async fn server(router: Router) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (drain, abort) = (CancellationToken::new(), CancellationToken::new());
+    let router = stack(router, LIMIT, &mut Registry::default());
+    let serving = tokio::spawn(serve(listener, router, 16, drain.clone(), abort.clone()));
+    Server {
+        addr,
+        drain,
+        abort,
+        serving,
+    }
+}
+
+async fn send(addr: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+fn asked(path: &str, headers: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n")
+}
+
+#[tokio::test]
+async fn a_panic_is_answered_and_the_next_request_too() {
+    async fn fails() -> &'static str {
+        panic!("planted")
+    }
+    let router = Router::new()
+        .route("/panic", get(fails))
+        .route("/fine", get("fine"));
+    let server = server(router).await;
+    assert!(
+        send(server.addr, &asked("/panic", ""))
+            .await
+            .starts_with("HTTP/1.1 500")
+    );
+    assert!(
+        send(server.addr, &asked("/fine", ""))
+            .await
+            .ends_with("fine")
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let router = Router::new().route(
+        "/",
+        post(async |body: bytes::Bytes| {
+            assert!(deadline::remaining().is_some());
+            body
+        }),
+    );
+    let server = server(router).await;
+    let broken_off =
+        "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 9\r\n\r\nabc";
+    assert!(
+        send(server.addr, broken_off)
+            .await
+            .starts_with("HTTP/1.1 504")
+    );
+}
+
+#[tokio::test]
+async fn a_handler_runs_in_the_trace_of_its_request() {
+    let router = Router::new().route("/", get(async || trace::current().to_string()));
+    let server = server(router).await;
+    let sent = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n";
+    let answer = send(server.addr, &asked("/", sent)).await;
+    assert!(
+        answer.contains("00-4bf92f3577b34da6a3ce929d0e0e4736-"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_answered_413_announced_or_not() {
+    let router = Router::new().route("/", post(async |body: bytes::Bytes| body.len().to_string()));
+    let server = server(limit_bodies(router, 10)).await;
+    let head = "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n";
+    let announced = |bytes: &str| format!("{head}content-length: {}\r\n\r\n{bytes}", bytes.len());
+    assert!(
+        send(server.addr, &announced("0123456789"))
+            .await
+            .ends_with("10")
+    );
+    assert!(
+        send(server.addr, &announced("0123456789a"))
+            .await
+            .starts_with("HTTP/1.1 413")
+    );
+    let chunked = format!("{head}transfer-encoding: chunked\r\n\r\nb\r\n0123456789a\r\n0\r\n\r\n");
+    assert!(
+        send(server.addr, &chunked)
+            .await
+            .starts_with("HTTP/1.1 413")
+    );
+}
+
+#[tokio::test]
+async fn an_answer_before_the_end_of_the_body_says_that_the_connection_ends() {
+    let router = Router::new().route("/", post(async |body: bytes::Bytes| body.len().to_string()));
+    let server = server(limit_bodies(router, 10)).await;
+    let head = "POST / HTTP/1.1\r\nhost: x\r\n";
+    let refused = send(server.addr, &format!("{head}content-length: 11\r\n\r\n")).await;
+    assert!(refused.starts_with("HTTP/1.1 413"), "{refused}");
+    assert!(refused.contains("connection: close\r\n"), "{refused}");
+
+    let read = "content-length: 2\r\n\r\nab";
+    let end = "connection: close\r\ncontent-length: 0\r\n\r\n";
+    let both = send(server.addr, &format!("{head}{read}{head}{end}")).await;
+    let first = both.split("HTTP/1.1 200").nth(1).unwrap();
+    assert!(!first.contains("connection: close"), "{both}");
+    assert_eq!(both.matches("HTTP/1.1 200").count(), 2, "{both}");
+}
+
+#[tokio::test]
+async fn a_request_in_flight_is_answered_after_the_drain_began_and_503_when_it_is_over() {
+    let (began, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let wait = {
+        let (began, go_on) = (began.clone(), go_on.clone());
+        async move || {
+            began.notify_one();
+            go_on.notified().await;
+            "done"
+        }
+    };
+    let server = server(Router::new().route("/", get(wait))).await;
+    let first = tokio::spawn(async move { send(server.addr, &asked("/", "")).await });
+    began.notified().await;
+    let second = tokio::spawn(async move { send(server.addr, &asked("/", "")).await });
+    began.notified().await;
+
+    server.drain.cancel();
+    go_on.notify_one();
+    assert!(first.await.unwrap().ends_with("done"));
+    assert!(TcpStream::connect(server.addr).await.is_err());
+    server.abort.cancel();
+    assert!(second.await.unwrap().starts_with("HTTP/1.1 503"));
+    server.serving.await.unwrap();
+}
