@@ -1,0 +1,18 @@
+//! Tests against the real thing: databases, an issuer of tokens, services in this process and
+//! in processes of their own. For tests only: what goes wrong here panics with the reason.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
+
+pub mod access;
+mod db;
+mod http;
+pub mod issuer;
+pub mod queries;
+mod service;
+mod stack;
+mod wait;
+
+pub use db::{TestDb, db, db_with_roles};
+pub use issuer::Issuer;
+pub use service::{Vars, secret, start, start_unready};
+pub use stack::{Plan, Stack};
+pub use wait::{until, until_within};
