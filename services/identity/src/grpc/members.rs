@@ -1,0 +1,171 @@
+//! Who belongs to an organisation. Who may change that stands in the statements of `store::member`.
+
+use std::cmp::Ordering;
+
+use api::homeward::identity::v1::{
+    AddMemberRequest, AddMemberResponse, ListMembersRequest, ListMembersResponse, MemberRole,
+    RemoveMemberRequest, RemoveMemberResponse, UpdateMemberRequest, UpdateMemberResponse,
+};
+use chrono::{DateTime, Utc};
+use platform::{auth::Caller, error::FieldErrors};
+use platform_db::{Begun, Page};
+use sqlx::PgConnection;
+use tonic::{Request, Response};
+use uuid::Uuid;
+
+use super::{Answer, Identity, role, user_id};
+use crate::{
+    domain::{Error, Membership, OrganisationId, Role, UserId},
+    store,
+};
+
+pub(super) async fn list(
+    identity: &Identity,
+    request: Request<ListMembersRequest>,
+) -> Answer<ListMembersResponse> {
+    let caller = Caller::of(&request);
+    let caller = user_id(caller.user()?);
+    let request = request.into_inner();
+    let mut fields = FieldErrors::default();
+    let organisation = OrganisationId(fields.id("organisation_id", &request.organisation_id));
+    fields.check()?;
+    let page: Page<(DateTime<Utc>, Uuid)> = identity.db.page(&request)?;
+
+    let mut tx = identity.read().await?;
+    let (after, limit) = (page.after, page.limit());
+    let mut found = store::member::list(&mut tx, organisation, caller, after, limit).await?;
+    // A member sees at least themselves on the first page.
+    if found.is_empty() && !store::member::exists(&mut tx, organisation, caller).await? {
+        return Err(Error::OrganisationNotFound.into());
+    }
+    let next_page_token = page.next(&mut found, |last| (last.created_at, last.user_id.0));
+    Ok(Response::new(ListMembersResponse {
+        memberships: found.into_iter().map(Into::into).collect(),
+        next_page_token,
+    }))
+}
+
+pub(super) async fn add(
+    identity: &Identity,
+    request: Request<AddMemberRequest>,
+) -> Answer<AddMemberResponse> {
+    let caller = Caller::of(&request);
+    let user = user_id(caller.user()?);
+    let request = request.into_inner();
+    let mut fields = FieldErrors::default();
+    let organisation = OrganisationId(fields.id("organisation_id", &request.organisation_id));
+    let email = fields.email("email", &request.email);
+    let role = member_role(&mut fields, request.role);
+    fields.check()?;
+
+    let mut tx = match identity.db.begin_once(&caller, &request).await? {
+        Begun::Done(response) => return Ok(Response::new(response)),
+        Begun::New(tx) => tx,
+    };
+    let now = platform::time::now();
+    store::organisation::lock(&mut tx, organisation).await?;
+    let added = store::member::add(&mut tx, organisation, user, &email.key, role, now).await?;
+    if !added.allowed {
+        return Err(Error::OrganisationNotFound.into());
+    }
+    let user_id = added.user_id.ok_or(Error::UserNotFound)?;
+    store::user::raise_version(&mut tx, user_id).await?;
+    let membership = Membership {
+        organisation_id: organisation,
+        user_id,
+        role,
+        created_at: now,
+    };
+    let response = AddMemberResponse {
+        membership: Some(membership.into()),
+    };
+    tx.finish(&response).await?;
+    Ok(Response::new(response))
+}
+
+pub(super) async fn update(
+    identity: &Identity,
+    request: Request<UpdateMemberRequest>,
+) -> Answer<UpdateMemberResponse> {
+    let caller = Caller::of(&request);
+    let user = user_id(caller.user()?);
+    let request = request.into_inner();
+    let mut fields = FieldErrors::default();
+    let organisation = OrganisationId(fields.id("organisation_id", &request.organisation_id));
+    let member = UserId(fields.id("user_id", &request.user_id));
+    let role = member_role(&mut fields, request.role);
+    fields.check()?;
+
+    let mut tx = match identity.db.begin_once(&caller, &request).await? {
+        Begun::Done(response) => return Ok(Response::new(response)),
+        Begun::New(tx) => tx,
+    };
+    store::organisation::lock(&mut tx, organisation).await?;
+    let updated = store::member::update(&mut tx, organisation, user, member, role).await?;
+    let Some(updated) = updated else {
+        return Err(not_found(&mut tx, organisation, user).await.into());
+    };
+    if !store::member::has_owner(&mut tx, organisation).await? {
+        return Err(Error::LastOwner.into());
+    }
+    match role.cmp(&updated.role_before) {
+        Ordering::Less => {
+            store::user::raise_access_version(&mut tx, member).await?;
+        }
+        Ordering::Equal => {}
+        Ordering::Greater => store::user::raise_version(&mut tx, member).await?,
+    }
+    let membership = Membership {
+        organisation_id: organisation,
+        user_id: member,
+        role,
+        created_at: updated.created_at,
+    };
+    let response = UpdateMemberResponse {
+        membership: Some(membership.into()),
+    };
+    tx.finish(&response).await?;
+    Ok(Response::new(response))
+}
+
+pub(super) async fn remove(
+    identity: &Identity,
+    request: Request<RemoveMemberRequest>,
+) -> Answer<RemoveMemberResponse> {
+    let caller = Caller::of(&request);
+    let user = user_id(caller.user()?);
+    let request = request.into_inner();
+    let mut fields = FieldErrors::default();
+    let organisation = OrganisationId(fields.id("organisation_id", &request.organisation_id));
+    let member = UserId(fields.id("user_id", &request.user_id));
+    fields.check()?;
+
+    let mut tx = match identity.db.begin_once(&caller, &request).await? {
+        Begun::Done(response) => return Ok(Response::new(response)),
+        Begun::New(tx) => tx,
+    };
+    store::organisation::lock(&mut tx, organisation).await?;
+    if !store::member::remove(&mut tx, organisation, user, member).await? {
+        return Err(not_found(&mut tx, organisation, user).await.into());
+    }
+    if !store::member::has_owner(&mut tx, organisation).await? {
+        return Err(Error::LastOwner.into());
+    }
+    store::user::raise_access_version(&mut tx, member).await?;
+    let response = RemoveMemberResponse {};
+    tx.finish(&response).await?;
+    Ok(Response::new(response))
+}
+
+/// Those who do not belong to an organisation do not learn whether there is such a member.
+async fn not_found(tx: &mut PgConnection, organisation: OrganisationId, caller: UserId) -> Error {
+    match store::member::exists(tx, organisation, caller).await {
+        Ok(true) => Error::MemberNotFound,
+        Ok(false) => Error::OrganisationNotFound,
+        Err(error) => error,
+    }
+}
+
+fn member_role(fields: &mut FieldErrors, value: i32) -> Role {
+    role(fields.choice::<MemberRole>("role", value)).unwrap_or(Role::Member)
+}

@@ -1,0 +1,194 @@
+//! Sessions and the tokens they give out.
+
+use api::homeward::identity::v1::{
+    IssueServiceTokenRequest, IssueServiceTokenResponse, LoginRequest, LoginResponse,
+    LogoutRequest, LogoutResponse, RefreshSessionRequest, RefreshSessionResponse, SessionTokens,
+    SwitchOrganisationRequest, SwitchOrganisationResponse,
+};
+use chrono::{DateTime, Utc};
+use platform::{auth::Caller, error::FieldErrors};
+use tonic::{Request, Response};
+use uuid::Uuid;
+
+use super::{
+    Answer, Identity,
+    accounts::{OLD_PASSWORD, password},
+    commit, session_id, timestamp, user_id,
+};
+use crate::{
+    domain::{Acting, Error, OrganisationId, Session, SessionId, Turn, User},
+    store::{self, session::End},
+};
+
+pub(super) async fn login(
+    identity: &Identity,
+    request: Request<LoginRequest>,
+) -> Answer<LoginResponse> {
+    let request = request.into_inner();
+    let mut fields = FieldErrors::default();
+    let email = fields.email("email", &request.email);
+    let password = password(&mut fields, "password", &request.password, OLD_PASSWORD);
+    let asked = fields.optional_id("organisation_id", &request.organisation_id);
+    let asked = asked.map(OrganisationId);
+    fields.check()?;
+
+    // From here on an unknown address takes the steps of a wrong password.
+    let known = store::user::find_known(&mut *identity.begin().await?, &email.key).await?;
+    let hash = known.as_ref().map(|known| known.hash.as_str());
+    let matches = identity.passwords.verify(password, hash).await?;
+    let known = known.filter(|_| matches).ok_or(Error::CredentialsInvalid)?;
+
+    let now = platform::time::now();
+    let mut tx = identity.begin().await?;
+    if !store::user::keep_password(&mut tx, known.id, &known.hash).await? {
+        return Err(Error::CredentialsInvalid.into());
+    }
+    let acting = store::member::acting(&mut tx, known.id, asked).await?;
+    if asked.is_some() && acting.is_none() {
+        return Err(Error::OrganisationNotFound.into());
+    }
+    let session = Session {
+        id: SessionId(Uuid::now_v7()),
+        user_id: known.id,
+        counter: 1,
+        rotated_at: now,
+        expires_at: identity.tokens.session_expires_at(now),
+        ended_at: None,
+    };
+    let organisation = acting.map(|acting| acting.organisation_id);
+    store::session::insert(&mut tx, &session, organisation).await?;
+    store::user::raise_version(&mut tx, known.id).await?;
+    let user = store::user::get(&mut tx, known.id).await?;
+    let tokens = tokens(identity, &user, &session, acting, now)?;
+    commit(tx).await?;
+    Ok(Response::new(LoginResponse {
+        tokens: Some(tokens),
+        user: Some(user.into()),
+    }))
+}
+
+pub(super) async fn refresh(
+    identity: &Identity,
+    request: Request<RefreshSessionRequest>,
+) -> Answer<RefreshSessionResponse> {
+    let token = request.into_inner().refresh_token;
+    let (id, counter) = identity
+        .tokens
+        .read_refresh(&token)
+        .ok_or(Error::RefreshTokenInvalid)?;
+
+    let now = platform::time::now();
+    let mut tx = identity.begin().await?;
+    let mut session = store::session::lock(&mut tx, id)
+        .await?
+        .ok_or(Error::RefreshTokenInvalid)?;
+    match session.turn(counter, now) {
+        Turn::Invalid => return Err(Error::RefreshTokenInvalid.into()),
+        Turn::Reused => {
+            store::session::end(&mut tx, session.id, session.user_id, End::Reuse, now).await?;
+            store::user::raise_version(&mut tx, session.user_id).await?;
+            commit(tx).await?;
+            tracing::warn!(session.id = %id.0, "a used refresh token came back, ended session {}", id.0);
+            return Err(Error::RefreshTokenReused.into());
+        }
+        Turn::Repeat => {}
+        Turn::Next => {
+            session.counter += 1;
+            session.rotated_at = now;
+            session.expires_at = identity.tokens.session_expires_at(now);
+            store::session::rotate(&mut tx, &session).await?;
+        }
+    }
+    let user = store::user::get(&mut tx, session.user_id).await?;
+    let acting = store::session::acting(&mut tx, session.id).await?;
+    let tokens = tokens(identity, &user, &session, acting, now)?;
+    commit(tx).await?;
+    Ok(Response::new(RefreshSessionResponse {
+        tokens: Some(tokens),
+        user: Some(user.into()),
+    }))
+}
+
+fn tokens(
+    identity: &Identity,
+    user: &User,
+    session: &Session,
+    acting: Option<Acting>,
+    now: DateTime<Utc>,
+) -> Result<SessionTokens, Error> {
+    let access = identity.tokens.access(user, session.id, acting, now)?;
+    Ok(SessionTokens {
+        access_token: access.token,
+        access_token_expire_time: Some(timestamp(access.expires_at)),
+        refresh_token: identity.tokens.refresh(session),
+        refresh_token_expire_time: Some(timestamp(session.expires_at)),
+    })
+}
+
+pub(super) async fn logout(
+    identity: &Identity,
+    request: Request<LogoutRequest>,
+) -> Answer<LogoutResponse> {
+    let caller = Caller::of(&request);
+    let user = caller.user()?;
+    let now = platform::time::now();
+    let mut tx = identity.begin().await?;
+    if store::session::end(&mut tx, session_id(user), user_id(user), End::Logout, now).await? {
+        store::user::raise_version(&mut tx, user_id(user)).await?;
+    }
+    commit(tx).await?;
+    Ok(Response::new(LogoutResponse {}))
+}
+
+pub(super) async fn switch_organisation(
+    identity: &Identity,
+    request: Request<SwitchOrganisationRequest>,
+) -> Answer<SwitchOrganisationResponse> {
+    let caller = Caller::of(&request);
+    let caller = caller.user()?;
+    let mut fields = FieldErrors::default();
+    let asked = fields.optional_id("organisation_id", &request.get_ref().organisation_id);
+    fields.check()?;
+
+    let now = platform::time::now();
+    let (id, session) = (user_id(caller), session_id(caller));
+    let mut tx = identity.begin().await?;
+    let acting = match asked {
+        None => None,
+        Some(asked) => {
+            let acting = store::member::acting(&mut tx, id, Some(OrganisationId(asked))).await?;
+            Some(acting.ok_or(Error::OrganisationNotFound)?)
+        }
+    };
+    let organisation = acting.map(|acting| acting.organisation_id);
+    if !store::session::act_for(&mut tx, session, id, organisation, now).await? {
+        return Err(Error::SessionEnded.into());
+    }
+    let user = store::user::get(&mut tx, id).await?;
+    let access = identity.tokens.access(&user, session, acting, now)?;
+    commit(tx).await?;
+    Ok(Response::new(SwitchOrganisationResponse {
+        access_token: access.token,
+        access_token_expire_time: Some(timestamp(access.expires_at)),
+    }))
+}
+
+pub(super) async fn issue_service_token(
+    identity: &Identity,
+    request: Request<IssueServiceTokenRequest>,
+) -> Answer<IssueServiceTokenResponse> {
+    let request = request.into_inner();
+    let holds = identity
+        .service_secrets
+        .holds(&request.service, &request.secret);
+    if !holds.map_err(Error::Fault)? {
+        return Err(Error::ServiceSecretInvalid.into());
+    }
+    let access = identity
+        .tokens
+        .system(&request.service, platform::time::now())?;
+    Ok(Response::new(IssueServiceTokenResponse {
+        access_token: access.token,
+        access_token_expire_time: Some(timestamp(access.expires_at)),
+    }))
+}

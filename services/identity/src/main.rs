@@ -1,0 +1,134 @@
+//! Knows who everybody is: accounts, organisations and sessions, and the keys that sign their tokens.
+
+mod domain;
+mod expired_sessions_cleaner;
+mod grpc;
+mod http;
+mod keys;
+mod password;
+mod service_secrets;
+mod store;
+#[cfg(test)]
+mod tests;
+mod tokens;
+
+use std::{process::ExitCode, sync::Arc};
+
+use anyhow::Context as _;
+use api::homeward::identity::v1::{
+    IDENTITY_SERVICE, identity_service_server::IdentityServiceServer,
+};
+use platform::{
+    App, Runtime,
+    auth::Verifier,
+    config::{AuthArgs, GrpcArgs, HttpArgs, SealArgs, Secret},
+    sealed::Sealer,
+};
+use platform_contract::Service;
+use platform_db::DbArgs;
+use sqlx::{Connection as _, PgConnection, migrate::Migrator};
+
+use crate::{
+    grpc::Identity,
+    keys::Keys,
+    password::{PasswordArgs, Passwords},
+    service_secrets::ServiceSecrets,
+    tokens::{TokenArgs, Tokens},
+};
+
+static SERVICES: &[&Service] = &[&IDENTITY_SERVICE];
+static MIGRATOR: Migrator = sqlx::migrate!();
+static MIGRATORS: &[&Migrator] = &[&platform_db::MIGRATOR, &MIGRATOR];
+
+#[derive(clap::Args, Debug)]
+struct Config {
+    #[command(flatten)]
+    grpc: GrpcArgs,
+    #[command(flatten)]
+    http: HttpArgs,
+    #[command(flatten)]
+    auth: AuthArgs,
+    #[command(flatten)]
+    db: DbArgs,
+    #[command(flatten)]
+    seal: SealArgs,
+    #[command(flatten)]
+    tokens: TokenArgs,
+    #[command(flatten)]
+    passwords: PasswordArgs,
+    /// By which services prove who they are: `catalog=<secret>,bff=<secret>`.
+    #[arg(env = "SERVICE_SECRETS")]
+    service_secrets: Secret,
+}
+
+#[derive(clap::Args)]
+struct GrantArgs {
+    /// The address of a registered user.
+    #[arg(long)]
+    email: String,
+    /// The global role.
+    #[arg(long, value_parser = ["operator"])]
+    role: String,
+}
+
+fn main() -> ExitCode {
+    App::<Config>::new("identity")
+        .services(SERVICES)
+        .command("migrate", "Applies the migrations.", migrate)
+        .command_with::<GrantArgs>("grant", "Gives a user a global role.", grant)
+        .main(start)
+}
+
+async fn migrate(config: Config) -> anyhow::Result<()> {
+    config.db.migrate(MIGRATORS).await
+}
+
+/// The first operator can come from nowhere else; operators appoint the next ones.
+async fn grant(config: Config, args: GrantArgs) -> anyhow::Result<()> {
+    let email = platform::text::email(&args.email)
+        .map_err(|rule| anyhow::anyhow!("the e-mail address {rule}"))?;
+    let mut conn = PgConnection::connect(&config.db.database_url.expose())
+        .await
+        .context("cannot connect to the database")?;
+    let mut tx = conn.begin().await?;
+    let user = store::user::find(&mut tx, &email.key)
+        .await?
+        .context("no account has this e-mail address")?;
+    if store::user::grant(&mut tx, user, &args.role, platform::time::now()).await? {
+        store::user::raise_version(&mut tx, user).await?;
+    }
+    tx.commit().await?;
+    println!("user {} is {}", user.0, args.role);
+    Ok(())
+}
+
+async fn start(rt: &mut Runtime, config: Config) -> anyhow::Result<()> {
+    let sealer = Sealer::new(&config.seal)?;
+    let db = config.db.connect(rt, &sealer, MIGRATORS).await?;
+    let keys = Arc::new(Keys::new());
+    let identity = Identity {
+        db: db.clone(),
+        passwords: Passwords::new(&config.passwords)?,
+        tokens: Tokens::new(keys.clone(), sealer.clone(), &config.auth, &config.tokens)?,
+        service_secrets: ServiceSecrets::new(config.service_secrets)?,
+    };
+
+    let verifier = Arc::new(Verifier::new(&config.auth));
+    rt.grpc(&config.grpc, verifier, IdentityServiceServer::new(identity));
+    rt.http(
+        &config.http,
+        http::router(keys.clone(), &config.auth.issuer_url),
+    );
+    rt.ready_when("signing-key", {
+        let keys = keys.clone();
+        move || std::future::ready(keys.current().map(drop))
+    });
+    rt.spawn("signing-keys-reader", {
+        let (db, sealer) = (db.clone(), sealer.clone());
+        move |stop| async move { keys.keep_loaded(&db, &sealer, stop).await }
+    });
+    rt.spawn("expired-sessions-cleaner", move |stop| {
+        expired_sessions_cleaner::run(db.pool().clone(), stop)
+    });
+    Ok(())
+}
