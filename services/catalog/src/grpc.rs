@@ -1,0 +1,275 @@
+//! The RPCs: parse, change under one transaction, answer.
+
+mod convert;
+mod parse;
+
+use api::homeward::catalog::v1::{
+    self as proto, BatchGetOffersRequest, BatchGetOffersResponse, CastVoteRequest,
+    CastVoteResponse, CreateOfferRequest, CreateOfferResponse, ErrorReason, GetOfferRequest,
+    GetOfferResponse, ListOffersRequest, ListOffersResponse, PublishOfferRequest,
+    PublishOfferResponse, RetireOfferRequest, RetireOfferResponse, RetractVoteRequest,
+    RetractVoteResponse, UpdateOfferRequest, UpdateOfferResponse,
+    catalog_service_server::CatalogService,
+};
+use platform::auth::{Caller, OrgRole};
+use platform::error::Refusal;
+use platform::time::now;
+use platform_contract::PlatformReason;
+use platform_db::{Begun, Db};
+use tonic::{Request, Response, Status};
+use tracing::info;
+
+use crate::domain::{Error, Offer, OrganisationId, Place, UserId, Viewer};
+use crate::store;
+
+pub(crate) struct Catalog {
+    pub(crate) db: Db,
+}
+
+#[tonic::async_trait]
+impl CatalogService for Catalog {
+    async fn create_offer(
+        &self,
+        request: Request<CreateOfferRequest>,
+    ) -> Result<Response<CreateOfferResponse>, Status> {
+        let caller = Caller::of(&request);
+        let request = request.into_inner();
+        let owner = owner(&caller)?;
+        let content = parse::content(&request)?;
+
+        let mut tx = match self.db.begin_once(&caller, &request).await? {
+            Begun::Done(response) => return Ok(Response::new(response)),
+            Begun::New(tx) => tx,
+        };
+        let offer = Offer::draft(owner, content, now());
+        store::offer::insert(&mut tx, &offer).await?;
+        let id = offer.id.0;
+        let response = CreateOfferResponse {
+            offer: Some(offer.into()),
+        };
+        tx.finish(&response).await?;
+
+        info!(offer.id = %id, "created offer {id}");
+        Ok(Response::new(response))
+    }
+
+    async fn update_offer(
+        &self,
+        request: Request<UpdateOfferRequest>,
+    ) -> Result<Response<UpdateOfferResponse>, Status> {
+        let caller = Caller::of(&request);
+        let request = request.into_inner();
+        let owner = owner(&caller)?;
+        let (id, patch) = parse::patch(&request)?;
+
+        let mut tx = match self.db.begin_once(&caller, &request).await? {
+            Begun::Done(response) => return Ok(Response::new(response)),
+            Begun::New(tx) => tx,
+        };
+        let mut offer = store::offer::lock(&mut tx, id, owner, &viewer(&caller)).await?;
+        offer.expect_version(request.expected_version)?;
+        if offer.change(patch)? {
+            store::offer::save(&mut tx, &mut offer, now()).await?;
+        }
+        let response = UpdateOfferResponse {
+            offer: Some(offer.into()),
+        };
+        tx.finish(&response).await?;
+        Ok(Response::new(response))
+    }
+
+    async fn publish_offer(
+        &self,
+        request: Request<PublishOfferRequest>,
+    ) -> Result<Response<PublishOfferResponse>, Status> {
+        let caller = Caller::of(&request);
+        let request = request.into_inner();
+        let owner = owner(&caller)?;
+        let id = parse::offer_id(&request.offer_id)?;
+
+        let mut tx = match self.db.begin_once(&caller, &request).await? {
+            Begun::Done(response) => return Ok(Response::new(response)),
+            Begun::New(tx) => tx,
+        };
+        let mut offer = store::offer::lock(&mut tx, id, owner, &viewer(&caller)).await?;
+        offer.expect_version(request.expected_version)?;
+        let now = now();
+        let changed = offer.publish(now)?;
+        if changed {
+            store::offer::save(&mut tx, &mut offer, now).await?;
+        }
+        let response = PublishOfferResponse {
+            offer: Some(offer.into()),
+        };
+        tx.finish(&response).await?;
+
+        if changed {
+            info!(offer.id = %id.0, "published offer {}", id.0);
+        }
+        Ok(Response::new(response))
+    }
+
+    async fn retire_offer(
+        &self,
+        request: Request<RetireOfferRequest>,
+    ) -> Result<Response<RetireOfferResponse>, Status> {
+        let caller = Caller::of(&request);
+        let request = request.into_inner();
+        let owner = owner(&caller)?;
+        let id = parse::offer_id(&request.offer_id)?;
+
+        let mut tx = match self.db.begin_once(&caller, &request).await? {
+            Begun::Done(response) => return Ok(Response::new(response)),
+            Begun::New(tx) => tx,
+        };
+        let mut offer = store::offer::lock(&mut tx, id, owner, &viewer(&caller)).await?;
+        offer.expect_version(request.expected_version)?;
+        let changed = offer.retire();
+        if changed {
+            store::offer::save(&mut tx, &mut offer, now()).await?;
+        }
+        let response = RetireOfferResponse {
+            offer: Some(offer.into()),
+        };
+        tx.finish(&response).await?;
+
+        if changed {
+            info!(offer.id = %id.0, "retired offer {}", id.0);
+        }
+        Ok(Response::new(response))
+    }
+
+    async fn get_offer(
+        &self,
+        request: Request<GetOfferRequest>,
+    ) -> Result<Response<GetOfferResponse>, Status> {
+        let caller = Caller::of(&request);
+        let id = parse::offer_id(&request.get_ref().offer_id)?;
+
+        let mut conn = self.db.read().await.map_err(Error::Db)?;
+        let found = store::offer::visible(&mut conn, &[id], &viewer(&caller)).await?;
+        let offer = found.into_iter().next().ok_or(Error::OfferNotFound)?;
+        Ok(Response::new(GetOfferResponse {
+            offer: Some(offer.into()),
+        }))
+    }
+
+    async fn batch_get_offers(
+        &self,
+        request: Request<BatchGetOffersRequest>,
+    ) -> Result<Response<BatchGetOffersResponse>, Status> {
+        let caller = Caller::of(&request);
+        let ids = parse::offer_ids(&request.get_ref().ids)?;
+
+        let mut conn = self.db.read().await.map_err(Error::Db)?;
+        let offers = store::offer::visible(&mut conn, &ids, &viewer(&caller)).await?;
+        let offers = offers.into_iter().map(proto::Offer::from).collect();
+        Ok(Response::new(BatchGetOffersResponse { offers }))
+    }
+
+    async fn list_offers(
+        &self,
+        request: Request<ListOffersRequest>,
+    ) -> Result<Response<ListOffersResponse>, Status> {
+        let caller = Caller::of(&request);
+        let request = request.into_inner();
+        let listing = parse::listing(&request, &caller)?;
+        let page = self.db.page::<Place>(&request)?;
+
+        let mut conn = self.db.read().await.map_err(Error::Db)?;
+        let mut found = store::offer::page(
+            &mut conn,
+            &listing,
+            &viewer(&caller),
+            page.after.as_ref(),
+            page.limit(),
+        )
+        .await?;
+        let next_page_token = page.next(&mut found, |(_, place)| place.clone());
+        let offers = found.into_iter().map(|(offer, _)| offer.into()).collect();
+        Ok(Response::new(ListOffersResponse {
+            offers,
+            next_page_token,
+        }))
+    }
+
+    async fn cast_vote(
+        &self,
+        request: Request<CastVoteRequest>,
+    ) -> Result<Response<CastVoteResponse>, Status> {
+        let caller = Caller::of(&request);
+        let request = request.into_inner();
+        let user = UserId(caller.user()?.id);
+        let (id, value) = parse::vote(&request)?;
+
+        let mut tx = match self.db.begin_once(&caller, &request).await? {
+            Begun::Done(response) => return Ok(Response::new(response)),
+            Begun::New(tx) => tx,
+        };
+        let votes = store::vote::cast(&mut tx, id, user, &viewer(&caller), value, now()).await?;
+        let response = CastVoteResponse {
+            votes: Some(votes.into()),
+        };
+        tx.finish(&response).await?;
+        Ok(Response::new(response))
+    }
+
+    async fn retract_vote(
+        &self,
+        request: Request<RetractVoteRequest>,
+    ) -> Result<Response<RetractVoteResponse>, Status> {
+        let caller = Caller::of(&request);
+        let request = request.into_inner();
+        let user = UserId(caller.user()?.id);
+        let id = parse::offer_id(&request.offer_id)?;
+
+        let mut tx = match self.db.begin_once(&caller, &request).await? {
+            Begun::Done(response) => return Ok(Response::new(response)),
+            Begun::New(tx) => tx,
+        };
+        let votes = store::vote::retract(&mut tx, id, user, &viewer(&caller)).await?;
+        let response = RetractVoteResponse {
+            votes: Some(votes.into()),
+        };
+        tx.finish(&response).await?;
+        Ok(Response::new(response))
+    }
+}
+
+fn viewer(caller: &Caller) -> Viewer {
+    match caller.user() {
+        Ok(user) => Viewer {
+            user: Some(UserId(user.id)),
+            organisation: user.organisation.map(|(id, _)| OrganisationId(id)),
+        },
+        Err(_) => Viewer::default(),
+    }
+}
+
+/// The organisation that the caller may change offers for.
+fn owner(caller: &Caller) -> Result<OrganisationId, Status> {
+    match caller.user()?.organisation {
+        Some((id, role)) if role >= OrgRole::Manager => Ok(OrganisationId(id)),
+        _ => Err(Error::OrganisationRequired.into()),
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::OfferNotFound => Refusal::new(ErrorReason::OfferNotFound, message).into(),
+            Error::OfferNotPublished => {
+                Refusal::new(ErrorReason::OfferNotPublished, message).into()
+            }
+            Error::OfferRetired => Refusal::new(ErrorReason::OfferRetired, message).into(),
+            Error::VersionMismatch(_) => {
+                Refusal::new(PlatformReason::VersionMismatch, message).into()
+            }
+            Error::OrganisationRequired => {
+                Refusal::new(ErrorReason::OrganisationRequired, message).into()
+            }
+            Error::Db(error) => platform_db::error::status(error),
+        }
+    }
+}

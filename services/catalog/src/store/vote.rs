@@ -1,0 +1,140 @@
+//! A vote and what it does to the tally are one statement.
+//!
+//! All of it runs at READ COMMITTED, and holds there:
+//! the vote's row is locked first and the tally's second, so votes never deadlock;
+//! the upsert sees the newest vote of the same user even where the snapshot does not, and
+//! `previous` hands what it replaced to the tally;
+//! the UPDATE waits for a twin's lock and adds to what that twin committed, because its row is
+//! joined (a joined CTE keeps its rows when the update is tried again on the newer tally).
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use crate::domain::{Error, OfferId, State, UserId, Viewer, Vote, Votes};
+
+/// Sets the user's vote on a published offer; the same vote again changes nothing.
+pub(crate) async fn cast(
+    conn: &mut PgConnection,
+    offer: OfferId,
+    user: UserId,
+    viewer: &Viewer,
+    value: Vote,
+    now: DateTime<Utc>,
+) -> Result<Votes, Error> {
+    let tally = sqlx::query!(
+        "WITH cast_vote AS (
+            INSERT INTO votes (offer_id, user_id, value, created_at, updated_at)
+            SELECT id, $2, $3, $4, $4
+            FROM offers
+            WHERE id = $1 AND state = 'published'
+            ON CONFLICT (offer_id, user_id) DO UPDATE
+            SET value = excluded.value, previous = votes.value, updated_at = excluded.updated_at
+            WHERE votes.value <> excluded.value
+            RETURNING offer_id, value, previous
+        )
+        UPDATE tallies
+        SET up = up + (value = 'up')::int - coalesce(previous = 'up', false)::int,
+            down = down + (value = 'down')::int - coalesce(previous = 'down', false)::int,
+            version = version + 1
+        FROM cast_vote
+        WHERE tallies.offer_id = cast_vote.offer_id
+        RETURNING up, down, version",
+        offer.0,
+        user.0,
+        value as Vote,
+        now,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+
+    match tally {
+        Some(tally) => Ok(Votes {
+            up: tally.up,
+            down: tally.down,
+            mine: Some(value),
+            version: tally.version,
+        }),
+        None => {
+            // A vote that changed nothing has locked its row, so `mine` holds until the commit.
+            // Another `mine` means that the offer was published only after the vote was tried.
+            let votes = current(conn, offer, user, viewer).await?;
+            if votes.mine == Some(value) {
+                Ok(votes)
+            } else {
+                Err(Error::OfferNotPublished)
+            }
+        }
+    }
+}
+
+/// Takes the user's vote on a published offer back; without a vote nothing changes.
+pub(crate) async fn retract(
+    conn: &mut PgConnection,
+    offer: OfferId,
+    user: UserId,
+    viewer: &Viewer,
+) -> Result<Votes, Error> {
+    let tally = sqlx::query!(
+        "WITH retracted AS (
+            DELETE FROM votes
+            USING offers
+            WHERE votes.offer_id = $1 AND votes.user_id = $2
+                AND offers.id = votes.offer_id AND offers.state = 'published'
+            RETURNING votes.offer_id, votes.value
+        )
+        UPDATE tallies
+        SET up = up - (value = 'up')::int,
+            down = down - (value = 'down')::int,
+            version = version + 1
+        FROM retracted
+        WHERE tallies.offer_id = retracted.offer_id
+        RETURNING up, down, version",
+        offer.0,
+        user.0,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+
+    match tally {
+        Some(tally) => Ok(Votes {
+            up: tally.up,
+            down: tally.down,
+            mine: None,
+            version: tally.version,
+        }),
+        None => current(conn, offer, user, viewer).await,
+    }
+}
+
+/// The tally where nothing changed, or why nothing could.
+/// A statement of its own: the snapshot of the one before may be older than a twin's commit.
+async fn current(
+    conn: &mut PgConnection,
+    offer: OfferId,
+    user: UserId,
+    viewer: &Viewer,
+) -> Result<Votes, Error> {
+    let found = sqlx::query!(
+        r#"SELECT o.state AS "state: State", t.up, t.down, t.version,
+            (SELECT value FROM votes WHERE offer_id = o.id AND user_id = $2) AS "mine: Vote"
+        FROM offers o
+        JOIN tallies t ON t.offer_id = o.id
+        WHERE o.id = $1 AND (o.published_at IS NOT NULL OR o.organisation_id = $3)"#,
+        offer.0,
+        user.0,
+        viewer.organisation.map(|organisation| organisation.0),
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or(Error::OfferNotFound)?;
+
+    match found.state {
+        State::Published => Ok(Votes {
+            up: found.up,
+            down: found.down,
+            mine: found.mine,
+            version: found.version,
+        }),
+        State::Draft | State::Retired => Err(Error::OfferNotPublished),
+    }
+}

@@ -1,0 +1,30 @@
+use super::*;
+
+#[test]
+fn the_command_line_is_well_formed() {
+    platform::config::debug_assert::<crate::Config>();
+}
+
+#[tokio::test]
+async fn stored_queries_match_the_schema() {
+    let db = platform_testkit::db(&[&platform_db::MIGRATOR, &crate::MIGRATOR]).await;
+    platform_testkit::queries::assert_match(&db, env!("CARGO_MANIFEST_DIR")).await;
+}
+
+#[tokio::test]
+async fn the_serving_role_needs_no_right_to_change_tables() {
+    let db = platform_testkit::db_with_roles(&[&platform_db::MIGRATOR, &crate::MIGRATOR]).await;
+    let issuer = Issuer::start().await;
+    let running = replica(vars(&db, &issuer)).await;
+    let url = format!("http://{}", running.grpc.unwrap());
+    let mut client = Client::new(Endpoint::from_shared(url).unwrap().connect_lazy());
+    let token = issuer
+        .user("user-business")
+        .organisation(Uuid::now_v7(), "owner");
+    let seller = Person {
+        organisation: None,
+        token: token.sign(),
+    };
+    client.create_offer(seller.ask(new_offer())).await.unwrap();
+    running.stop().await.unwrap();
+}
