@@ -1,0 +1,82 @@
+//! The services behind the schema, called for one request.
+
+use std::sync::Arc;
+
+use api::homeward::catalog::v1::CATALOG_SERVICE;
+use api::homeward::catalog::v1::catalog_service_client::CatalogServiceClient;
+use api::homeward::identity::v1::IDENTITY_SERVICE;
+use api::homeward::identity::v1::identity_service_client::IdentityServiceClient;
+use platform::auth::{Caller, Verifier};
+use platform::client::Channel;
+use platform_graphql::Context;
+use platform_graphql::context::Forward;
+use tonic::Status;
+use tonic::service::interceptor::InterceptedService;
+
+/// A connection that lets through what the caller may call.
+type Guarded = InterceptedService<Channel, Forward>;
+
+/// What all requests share.
+#[derive(Clone)]
+pub(crate) struct Clients {
+    pub(crate) identity: Channel,
+    pub(crate) catalog: Channel,
+    pub(crate) verifier: Arc<Verifier>,
+}
+
+/// The services as one request sees them.
+#[derive(Clone, Copy)]
+pub(crate) struct Services<'a> {
+    clients: &'a Clients,
+    context: &'a Context,
+}
+
+impl<'a> Services<'a> {
+    /// The services for the request that is being executed.
+    pub(crate) fn of(ctx: &async_graphql::Context<'a>) -> Services<'a> {
+        Services {
+            clients: ctx.data_unchecked(),
+            context: Context::of(ctx),
+        }
+    }
+
+    /// The same services for another caller.
+    pub(crate) fn within<'b>(self, context: &'b Context) -> Services<'b>
+    where
+        'a: 'b,
+    {
+        Services { context, ..self }
+    }
+
+    pub(crate) fn context(&self) -> &'a Context {
+        self.context
+    }
+
+    pub(crate) fn caller(&self) -> Result<&'a Caller, Status> {
+        self.context.caller()
+    }
+
+    pub(crate) fn catalog(&self) -> CatalogServiceClient<Guarded> {
+        let forward = self.context.forward(&CATALOG_SERVICE);
+        CatalogServiceClient::with_interceptor(self.clients.catalog.clone(), forward)
+    }
+
+    pub(crate) fn identity(&self) -> IdentityServiceClient<Guarded> {
+        self.identity_for(self.context)
+    }
+
+    /// For what opens a session: the token that comes along, maybe expired, is not looked at.
+    pub(crate) fn identity_as_nobody(&self) -> IdentityServiceClient<Guarded> {
+        self.identity_for(&Context::new(Ok(Caller::Nobody)))
+    }
+
+    /// The context of a session whose access token was just issued.
+    pub(crate) async fn opened(&self, access_token: &str) -> Context {
+        Context::new(self.clients.verifier.verify(access_token).await)
+    }
+
+    fn identity_for(&self, context: &Context) -> IdentityServiceClient<Guarded> {
+        let forward = context.forward(&IDENTITY_SERVICE);
+        IdentityServiceClient::with_interceptor(self.clients.identity.clone(), forward)
+    }
+}

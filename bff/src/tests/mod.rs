@@ -1,0 +1,228 @@
+//! The schema over real services: the binaries of identity and catalog, two BFFs in this process.
+
+mod access;
+mod calls;
+mod faults;
+mod schema;
+mod story;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::Request;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use platform::Running;
+use platform_testkit::{Issuer, Stack, Vars, secret, start};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+const PASSWORD: &str = "correct horse battery";
+
+struct Site {
+    stack: Stack,
+    bffs: Vec<Running>,
+    http: Client<HttpConnector, Full<bytes::Bytes>>,
+    turn: AtomicUsize,
+}
+
+impl Site {
+    /// With identity's own tokens.
+    async fn start() -> Site {
+        Site::with(None).await
+    }
+
+    /// With tokens of the test's making, where there is an issuer.
+    async fn with(issuer: Option<&Issuer>) -> Site {
+        let trust = issuer.map(Issuer::vars).unwrap_or_default();
+        let mut identity = trust.clone();
+        identity.insert("SERVICE_SECRETS".to_owned(), format!("bff={}", secret()));
+        // Quick, and as good a password check as any for these tests.
+        identity.insert("PASSWORD_MEMORY_KIB".to_owned(), "64".to_owned());
+        let plan = Stack::of(["identity", "catalog"]).replicas("catalog", 2);
+        let stack = plan
+            .vars("identity", identity)
+            .vars("catalog", trust.clone())
+            .start()
+            .await;
+
+        let own = format!("http://{}", stack.http_addr("identity", 0));
+        let mut vars = Vars::from([
+            ("GRPC_IDENTITY".to_owned(), stack.grpc("identity")),
+            ("GRPC_CATALOG".to_owned(), stack.grpc("catalog")),
+            (
+                "JWKS_URL".to_owned(),
+                format!("{own}/.well-known/jwks.json"),
+            ),
+            ("ISSUER_URL".to_owned(), own),
+        ]);
+        vars.extend(trust);
+        let bffs = vec![
+            start("bff", crate::start, vars.clone()).await,
+            start("bff", crate::start, vars).await,
+        ];
+        let http = Client::builder(TokioExecutor::new()).build_http();
+        Site {
+            stack,
+            bffs,
+            http,
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    /// Sends a query to one BFF after the other, and answers what came back.
+    async fn ask(&self, token: Option<&str>, query: &str, variables: Value) -> Value {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.ask_at(
+            self.bffs[turn % self.bffs.len()].http.unwrap(),
+            token,
+            query,
+            variables,
+        )
+        .await
+    }
+
+    async fn ask_at(
+        &self,
+        bff: SocketAddr,
+        token: Option<&str>,
+        query: &str,
+        variables: Value,
+    ) -> Value {
+        let mut request =
+            Request::post(format!("http://{bff}/graphql")).header(CONTENT_TYPE, "application/json");
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let body = json!({ "query": query, "variables": variables }).to_string();
+        let response = self
+            .http
+            .request(request.body(body.into()).unwrap())
+            .await
+            .unwrap();
+        serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap()
+    }
+
+    /// The `data` of an answer without errors.
+    async fn data(&self, token: Option<&str>, query: &str, variables: Value) -> Value {
+        let mut answer = self.ask(token, query, variables).await;
+        assert!(answer.get("errors").is_none(), "{query}: {answer}");
+        answer["data"].take()
+    }
+
+    /// What a mutation with one `input` answers in its payload, which asks for `fields`.
+    async fn change(&self, token: Option<&str>, name: &str, fields: &str, input: Value) -> Value {
+        let upper = format!("{}{}", name[..1].to_uppercase(), &name[1..]);
+        let query = format!(
+            "mutation($input: {upper}Input!) {{ {name}(input: $input) {{ {fields} userErrors {{ code message field }} }} }}"
+        );
+        self.data(token, &query, json!({ "input": input })).await[name].take()
+    }
+
+    /// As [`change`](Self::change), for one that must succeed.
+    async fn done(&self, token: Option<&str>, name: &str, fields: &str, input: Value) -> Value {
+        let payload = self.change(token, name, fields, input).await;
+        assert_eq!(payload["userErrors"], json!([]), "{name}");
+        payload
+    }
+
+    async fn register(&self, kind: &str) -> Person {
+        let email = format!("{}@example.org", Uuid::now_v7());
+        let name = (kind == "BUSINESS").then_some("Removals Ltd");
+        let input = json!({
+            "email": email, "password": PASSWORD, "displayName": "Somebody", "kind": kind, "organisationName": name,
+        });
+        let ids = self
+            .done(None, "register", "userId organisationId", input)
+            .await;
+        Person {
+            email,
+            id: text(&ids["userId"]),
+            organisation_id: ids["organisationId"].as_str().map(str::to_owned),
+        }
+    }
+
+    async fn login(&self, person: &Person) -> String {
+        let input = json!({ "email": person.email, "password": PASSWORD });
+        let payload = self
+            .done(None, "login", "tokens { accessToken }", input)
+            .await;
+        text(&payload["tokens"]["accessToken"])
+    }
+
+    async fn draft(&self, token: &str) -> String {
+        let payload = self
+            .done(
+                Some(token),
+                "createOffer",
+                "offer { id }",
+                offer("Two men and a van"),
+            )
+            .await;
+        text(&payload["offer"]["id"])
+    }
+
+    async fn published(&self, token: &str) -> String {
+        let id = self.draft(token).await;
+        self.done(
+            Some(token),
+            "publishOffer",
+            "offer { id }",
+            json!({ "id": id }),
+        )
+        .await;
+        id
+    }
+
+    /// Calls that both BFFs have made to a service.
+    async fn calls(&self, service: &str) -> u64 {
+        let mut count = 0;
+        for bff in &self.bffs {
+            let uri = format!("http://{}/metrics", bff.admin).parse().unwrap();
+            let body = self
+                .http
+                .get(uri)
+                .await
+                .unwrap()
+                .into_body()
+                .collect()
+                .await
+                .unwrap()
+                .to_bytes();
+            let text = String::from_utf8(body.to_vec()).unwrap();
+            count += text
+                .lines()
+                .filter(|line| line.starts_with("rpc_client_call_duration_seconds_count{"))
+                .filter(|line| line.contains(&format!("server=\"{service}\"")))
+                .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+                .sum::<u64>();
+        }
+        count
+    }
+}
+
+struct Person {
+    email: String,
+    id: String,
+    organisation_id: Option<String>,
+}
+
+fn offer(title: &str) -> Value {
+    json!({
+        "title": title,
+        "description": "Carries everything.\nAlso pianos.",
+        "kind": "CREW",
+        "area": "berlin-mitte",
+        "price": { "amountMinor": 12_300, "currency": "EUR" },
+    })
+}
+
+fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("{value} is no text"))
+        .to_owned()
+}
