@@ -132,7 +132,7 @@ async fn around(State(stack): State<Stack>, request: Request, next: Next) -> Res
             )
                 .into_response(),
         };
-        unread.say(&mut response);
+        unread.settle(&mut response).await;
         let status = response.status().as_u16();
         let elapsed = began.elapsed();
         tracing::debug!(
