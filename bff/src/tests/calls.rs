@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::Site;
 
-const PAGE: &str = "query($fields: Boolean!) { offers(first: 100) { edges { node {
+const PAGE: &str = "query($fields: Boolean!) { offers(first: 100) { nodes { id } edges { node {
     id votes { up down mine version } ... @include(if: $fields) { organisation { id name } same: organisation { version } }
 } } } }";
 
@@ -24,6 +24,13 @@ async fn a_page_of_100_offers_makes_one_call_to_each_service_concerned() {
     let after = (site.calls("catalog").await, site.calls("identity").await);
     let edges = data["offers"]["edges"].as_array().unwrap();
     assert_eq!(edges.len(), 100);
+    let nodes = data["offers"]["nodes"].as_array().unwrap();
+    assert!(
+        nodes
+            .iter()
+            .map(|node| &node["id"])
+            .eq(edges.iter().map(|edge| &edge["node"]["id"]))
+    );
     assert!(
         edges
             .iter()

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use async_graphql::{OutputType, SimpleObject, TypeName};
+use async_graphql::{ComplexObject, OutputType, SimpleObject, TypeName};
 use platform::error::Refusal;
 use platform_contract::PlatformReason;
 use tonic::Status;
@@ -38,12 +38,20 @@ impl Page {
 
 /// A page of a list. There is no total: counting would cost more than the page.
 #[derive(SimpleObject)]
-#[graphql(name_type)]
+#[graphql(name_type, complex)]
 pub struct Connection<T: OutputType> {
     /// The rows of the page.
     pub edges: Vec<Edge<T>>,
     /// What lies around the page.
     pub page_info: PageInfo,
+}
+
+#[ComplexObject]
+impl<T: OutputType> Connection<T> {
+    /// The rows of the page without their edges.
+    async fn nodes(&self) -> Vec<Option<Result<&T, Status>>> {
+        self.edges.iter().map(Edge::row).collect()
+    }
 }
 
 /// A row of a page.
@@ -96,6 +104,13 @@ impl<T: OutputType> Connection<T> {
                 end_cursor: next,
             },
         }
+    }
+}
+
+impl<T: OutputType> Edge<T> {
+    fn row(&self) -> Option<Result<&T, Status>> {
+        let row = self.node.as_ref()?;
+        Some(row.as_ref().map_err(Status::clone))
     }
 }
 
