@@ -1,0 +1,221 @@
+//! `homeward test`: everything that must pass, a stage at a time.
+
+mod build;
+pub(crate) mod database;
+mod e2e;
+
+use std::{
+    path::Path,
+    process::{Command, ExitCode, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+
+use crate::{
+    checkout::{Checkout, Folder},
+    os::signals::{Interrupted, Stop},
+    packages::{self, Need},
+    stack::supervisor,
+};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Runs these stages only; what they need of others they do themselves.
+    #[arg(long, value_name = "STAGE,...", value_delimiter = ',')]
+    only: Vec<Stage>,
+    /// Of the end-to-end tests, runs those whose name contains this.
+    #[arg(long, value_name = "TEXT")]
+    script: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Stage {
+    /// Every file is formatted.
+    Format,
+    /// Programs and tests, in one build.
+    Build,
+    /// The compiler and clippy have no complaint; told by the build.
+    Lints,
+    /// `cargo test`, with a Postgres of its own.
+    Tests,
+    /// The scripts of `tests/e2e`, against a whole stack.
+    E2e,
+}
+
+/// How a stage or a part of it ended.
+struct Outcome {
+    name: String,
+    seconds: f64,
+    result: Result<(), String>,
+}
+
+/// What all stages share.
+struct Session<'a> {
+    checkout: &'a Checkout,
+    folder: Folder,
+    stop: Stop,
+    outcomes: Vec<Outcome>,
+}
+
+pub(crate) fn run(checkout: &Checkout, args: &Args) -> anyhow::Result<ExitCode> {
+    let wanted = |stage| args.only.is_empty() || args.only.contains(&stage);
+    packages::ensure(Need::FOR_TEST)?;
+    let folder = checkout.folder("test");
+    folder.make()?;
+    let Some(_lock) = supervisor::lock(&folder)? else {
+        bail!("another `test` runs in this checkout");
+    };
+    let mut session = Session {
+        checkout,
+        folder,
+        stop: Stop::on_signals()?,
+        outcomes: Vec::new(),
+    };
+    let done = stages(&mut session, args, &wanted);
+    session.summary();
+    done?;
+    let failed = session
+        .outcomes
+        .iter()
+        .any(|outcome| outcome.result.is_err());
+    Ok(if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn stages(
+    session: &mut Session<'_>,
+    args: &Args,
+    wanted: &dyn Fn(Stage) -> bool,
+) -> anyhow::Result<()> {
+    if wanted(Stage::Format) {
+        session.stage("format", |session| {
+            session.cargo(&["fmt", "--all", "--check"], &[])
+        })?;
+    }
+    let mut warnings = None;
+    if wanted(Stage::Build) || wanted(Stage::Lints) {
+        session.stage("build", |session| {
+            warnings = Some(build::run(session)?);
+            Ok(())
+        })?;
+    }
+    if wanted(Stage::Lints) {
+        session.stage("lints", |_| build::judge(warnings.as_ref()))?;
+    }
+    if !(wanted(Stage::Tests) || wanted(Stage::E2e)) || session.failed("build") {
+        return Ok(());
+    }
+    if wanted(Stage::Tests) {
+        session.stage("tests", |session| {
+            let database = database::Database::start(session)?;
+            let variables = [
+                ("TEST_DATABASE_URL", database.url()),
+                build::wrapper(),
+                build::lints(),
+            ];
+            let variables = variables
+                .each_ref()
+                .map(|(name, value)| (*name, value.as_str()));
+            session.cargo(&["test", "--workspace"], &variables)
+        })?;
+    }
+    if wanted(Stage::E2e) {
+        e2e::run(session, args.script.as_deref())?;
+    }
+    Ok(())
+}
+
+impl Session<'_> {
+    /// Runs a stage and notes how it ended; only an interruption ends the session.
+    fn stage(
+        &mut self,
+        name: &str,
+        work: impl FnOnce(&mut Self) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.stop.check()?;
+        eprintln!("\n== {name}");
+        let began = Instant::now();
+        let result = work(self);
+        if let Err(error) = &result
+            && error.is::<Interrupted>()
+        {
+            return result;
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        let result = result.map_err(|error| format!("{error:#}"));
+        match &result {
+            Ok(()) => eprintln!("== {name}: passed, {seconds:.1} s"),
+            Err(why) => eprintln!("== {name}: FAILED, {seconds:.1} s: {why}"),
+        }
+        self.outcomes.push(Outcome {
+            name: name.to_owned(),
+            seconds,
+            result,
+        });
+        Ok(())
+    }
+
+    fn failed(&self, name: &str) -> bool {
+        self.outcomes
+            .iter()
+            .any(|outcome| outcome.name == name && outcome.result.is_err())
+    }
+
+    fn summary(&self) {
+        if self.outcomes.is_empty() {
+            return;
+        }
+        eprintln!();
+        for outcome in &self.outcomes {
+            let word = if outcome.result.is_ok() {
+                "passed"
+            } else {
+                "FAILED"
+            };
+            eprintln!("{word}  {:>7.1} s  {}", outcome.seconds, outcome.name);
+        }
+        let total: f64 = self.outcomes.iter().map(|outcome| outcome.seconds).sum();
+        eprintln!("        {total:>7.1} s  in all");
+    }
+
+    fn cargo(&self, args: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<()> {
+        let mut cargo = Command::new("cargo");
+        cargo.args(args).envs(variables.iter().copied());
+        self.command(cargo, &format!("cargo {}", args.join(" ")))
+    }
+
+    /// Runs a command in the root of the checkout and demands that it succeeds.
+    fn command(&self, mut command: Command, title: &str) -> anyhow::Result<()> {
+        let mut child = command
+            .current_dir(&self.checkout.root)
+            .stdin(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot run {title}"))?;
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            if self.stop.asked() {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            self.stop.check()?;
+            thread::sleep(Duration::from_millis(50));
+        };
+        self.stop.check()?;
+        if !status.success() {
+            bail!("{title}: {status}");
+        }
+        Ok(())
+    }
+
+    fn root(&self) -> &Path {
+        &self.checkout.root
+    }
+}

@@ -1,0 +1,85 @@
+//! The `homeward` command: runs the whole platform on this machine, and its tests.
+
+mod cargo;
+mod checkout;
+mod commands;
+mod demo;
+mod http;
+mod os;
+mod packages;
+mod progress;
+mod stack;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use checkout::Checkout;
+
+#[derive(Parser)]
+#[command(
+    name = "homeward",
+    version,
+    about = "Runs Homeward on this machine, and its tests."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Installs what is missing (as root), builds, starts everything, loads demo data, prints URLs.
+    Up(commands::up::Args),
+    /// Stops a stack; its data stay.
+    Down(commands::down::Args),
+    /// Shows a stack: addresses, processes, demo accounts.
+    Status(commands::status::Args),
+    /// Runs everything that must pass, and prints the seconds of each stage.
+    Test(commands::test::Args),
+    /// Looks for what would keep `up` or `test` from working.
+    Doctor(commands::doctor::Args),
+    /// Looks after databases in development.
+    #[command(subcommand)]
+    Db(commands::db::Command),
+    /// Runs a command that dies with its parent.
+    #[command(hide = true)]
+    Child(commands::child::Args),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) if error.is::<os::signals::Interrupted>() => ExitCode::from(130),
+        Err(error) => {
+            eprintln!("homeward: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    if let Command::Child(args) = cli.command {
+        return commands::child::run(&args);
+    }
+    let checkout = Checkout::find()?;
+    match cli.command {
+        Command::Up(args) => commands::up::run(&checkout, &args),
+        Command::Down(args) => commands::down::run(&checkout, &args),
+        Command::Status(args) => commands::status::run(&checkout, &args),
+        Command::Test(args) => commands::test::run(&checkout, &args),
+        Command::Doctor(args) => commands::doctor::run(&checkout, &args),
+        Command::Db(command) => commands::db::run(&checkout, &command),
+        Command::Child(_) => Ok(ExitCode::FAILURE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,199 @@
+//! What the system must have, and how it gets there: by `apt-get` as root, else by a line to run.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, bail};
+
+use crate::{os::account, stack::postgres};
+
+/// Something that is needed from the system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    Compiler,
+    Postgres,
+    Python,
+    Venv,
+}
+
+impl Need {
+    pub(crate) const FOR_UP: &[Self] = &[Self::Compiler, Self::Postgres];
+    pub(crate) const FOR_TEST: &[Self] =
+        &[Self::Compiler, Self::Postgres, Self::Python, Self::Venv];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Compiler => "a C compiler",
+            Self::Postgres => "Postgres",
+            Self::Python => "Python 3",
+            Self::Venv => "Python's venv",
+        }
+    }
+
+    /// Debian's packages.
+    fn packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Compiler => &["gcc", "libc6-dev"],
+            Self::Postgres => &["postgresql"],
+            Self::Python => &["python3"],
+            Self::Venv => &["python3-venv"],
+        }
+    }
+
+    pub(crate) fn met(self) -> bool {
+        match self {
+            Self::Compiler => runs("cc", &["--version"]),
+            Self::Postgres => postgres::programs().is_some(),
+            Self::Python => runs("python3", &["--version"]),
+            Self::Venv => runs("python3", &["-c", "import ensurepip, venv"]),
+        }
+    }
+}
+
+pub(crate) fn runs(program: &str, args: &[&str]) -> bool {
+    let mut command = Command::new(program);
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// Installs what is missing, or says how.
+pub(crate) fn ensure(needs: &[Need]) -> anyhow::Result<()> {
+    let missing: Vec<Need> = needs.iter().copied().filter(|need| !need.met()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = missing.iter().map(|need| need.name()).collect();
+    let names = names.join(", ");
+    let packages: Vec<&str> = missing
+        .iter()
+        .flat_map(|need| need.packages())
+        .copied()
+        .collect();
+    if !runs("apt-get", &["--version"]) {
+        bail!(
+            "missing: {names}; install {} as this system does it",
+            packages.join(" ")
+        );
+    }
+    if !account::am_root() {
+        bail!(
+            "missing: {names}\nrun this, then try again:\n\n  {}\n",
+            line_to_run(&packages)
+        );
+    }
+    eprintln!("missing: {names}");
+    eprintln!(
+        "installing with apt-get, without starting any service: {}",
+        packages.join(" ")
+    );
+    install(&packages)?;
+    match missing.iter().find(|need| !need.met()) {
+        Some(need) => bail!("{} is still missing after apt-get", need.name()),
+        None => Ok(()),
+    }
+}
+
+/// The packages would make a cluster of their own and start it; ours is another.
+const NO_CLUSTER: &str = "/etc/postgresql-common/createcluster.d/homeward.conf";
+const NO_CLUSTER_TEXT: &str = "create_main_cluster = false";
+
+fn line_to_run(packages: &[&str]) -> String {
+    let install = format!(
+        "apt-get update && apt-get install -y {}",
+        packages.join(" ")
+    );
+    if packages.contains(&"postgresql") {
+        let folder = Path::new(NO_CLUSTER)
+            .parent()
+            .unwrap_or(Path::new("/"))
+            .display();
+        format!(
+            "sudo sh -c 'mkdir -p {folder} && echo {NO_CLUSTER_TEXT} > {NO_CLUSTER} && {install}; rm -f {NO_CLUSTER}'"
+        )
+    } else {
+        format!("sudo sh -c '{install}'")
+    }
+}
+
+fn install(packages: &[&str]) -> anyhow::Result<()> {
+    let _policy = Guard::policy()?;
+    let _cluster = if packages.contains(&"postgresql") {
+        Some(Guard::cluster()?)
+    } else {
+        None
+    };
+    let apt = |args: &[&str]| -> anyhow::Result<()> {
+        let status = Command::new("apt-get")
+            .args(args)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdin(Stdio::null())
+            // Standard output belongs to what the command answers.
+            .stdout(std::io::stderr())
+            .status()
+            .context("cannot run apt-get")?;
+        if !status.success() {
+            bail!("`apt-get {}` failed", args.join(" "));
+        }
+        Ok(())
+    };
+    apt(&["update"])?;
+    apt(&[&["install", "-y", "--no-install-recommends"], packages].concat())
+}
+
+/// A file that is there only while packages are installed.
+struct Guard(Option<PathBuf>);
+
+impl Guard {
+    /// Keeps packages from starting services. One that is there already stays.
+    fn policy() -> anyhow::Result<Self> {
+        const PATH: &str = "/usr/sbin/policy-rc.d";
+        const TEXT: &str = "#!/bin/sh\n# Made by homeward while it installs packages.\nexit 101\n";
+        if fs::read_to_string(PATH).is_ok_and(|text| text != TEXT) {
+            return Ok(Self(None));
+        }
+        fs::write(PATH, TEXT).with_context(|| format!("cannot write {PATH}"))?;
+        fs::set_permissions(PATH, fs::Permissions::from_mode(0o755))?;
+        Ok(Self(Some(PATH.into())))
+    }
+
+    fn cluster() -> anyhow::Result<Self> {
+        let path = Path::new(NO_CLUSTER);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(path, format!("{NO_CLUSTER_TEXT}\n"))
+            .with_context(|| format!("cannot write {NO_CLUSTER}"))?;
+        Ok(Self(Some(path.to_owned())))
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_to_run_makes_no_cluster_and_leaves_no_file() {
+        let line = line_to_run(&["postgresql"]);
+        assert!(line.contains("create_main_cluster = false") && line.contains("rm -f"));
+        assert_eq!(
+            line_to_run(&["gcc", "libc6-dev"]),
+            "sudo sh -c 'apt-get update && apt-get install -y gcc libc6-dev'"
+        );
+    }
+}

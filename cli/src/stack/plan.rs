@@ -1,0 +1,287 @@
+//! Which process gets which port.
+//!
+//! Port base +0..9 BFF, +10..19 identity's HTTP, +20 Postgres, from +30 gRPC and admin ports. The
+//! first replicas of all services come first, so that their ports do not depend on `--replicas`.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use anyhow::bail;
+
+use super::{describe::Description, postgres::Postgres, replicas::Replicas};
+use crate::checkout::{Checkout, Folder};
+
+pub(crate) const DEFAULT_BASE: u16 = 4600;
+/// Ports that one stack may use.
+pub(crate) const SPAN: u16 = 100;
+const IDENTITY: u16 = 10;
+const POSTGRES: u16 = 20;
+const SERVICES: u16 = 30;
+
+/// All there is to know before anything is started.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) checkout: Checkout,
+    pub(crate) folder: Folder,
+    pub(crate) port_base: u16,
+    /// Where the built programs lie.
+    pub(crate) programs: PathBuf,
+    pub(crate) services: Vec<Description>,
+    /// Of all services, whether they are started or not: others hold their addresses.
+    pub(crate) endpoints: Vec<Endpoint>,
+    /// The services to start.
+    pub(crate) started: BTreeSet<String>,
+}
+
+/// Where one replica of a service listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) service: String,
+    /// From 1.
+    pub(crate) replica: u16,
+    pub(crate) grpc: Option<u16>,
+    pub(crate) http: Option<u16>,
+    pub(crate) admin: u16,
+}
+
+impl Plan {
+    pub(crate) fn new(
+        checkout: &Checkout,
+        port_base: u16,
+        programs: PathBuf,
+        services: Vec<Description>,
+        replicas: &Replicas,
+        only: &[String],
+    ) -> anyhow::Result<Self> {
+        let known: BTreeSet<&str> = services
+            .iter()
+            .map(|service| service.name.as_str())
+            .collect();
+        for name in replicas.names().chain(only.iter().map(String::as_str)) {
+            if !known.contains(name) {
+                let known: Vec<&str> = known.into_iter().collect();
+                bail!(
+                    "there is no service {name:?}; there are {}",
+                    known.join(", ")
+                );
+            }
+        }
+        let started = services
+            .iter()
+            .map(|service| service.name.clone())
+            .filter(|name| only.is_empty() || only.contains(name))
+            .collect();
+        Ok(Self {
+            checkout: checkout.clone(),
+            folder: checkout.folder(port_base),
+            port_base,
+            programs,
+            endpoints: endpoints(port_base, &services, replicas)?,
+            services,
+            started,
+        })
+    }
+
+    /// Infrastructure that the started services need, in the order of starting.
+    pub(crate) fn infrastructure(&self) -> anyhow::Result<Vec<Postgres>> {
+        let needed = self
+            .started_services()
+            .any(|service| service.needs("postgres"));
+        let postgres = needed.then(|| Postgres::durable(&self.folder, self.port_base + POSTGRES));
+        postgres.into_iter().collect()
+    }
+
+    pub(crate) fn started_services(&self) -> impl Iterator<Item = &Description> {
+        self.services
+            .iter()
+            .filter(|service| self.started.contains(&service.name))
+    }
+
+    pub(crate) fn started_endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints
+            .iter()
+            .filter(|endpoint| self.started.contains(&endpoint.service))
+    }
+
+    /// Every port that the stack is about to listen on.
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        let of_services = self
+            .started_endpoints()
+            .flat_map(|endpoint| [endpoint.http, endpoint.grpc, Some(endpoint.admin)]);
+        let mut ports: Vec<u16> = of_services
+            .flatten()
+            .chain([postgres_port(self.port_base)])
+            .collect();
+        ports.sort_unstable();
+        ports
+    }
+
+    /// One URL per replica of the BFF.
+    pub(crate) fn graphql(&self) -> Vec<String> {
+        let bff = self
+            .started_endpoints()
+            .filter(|endpoint| endpoint.service == "bff");
+        bff.filter_map(|endpoint| Some(format!("{}/graphql", url(endpoint.http?))))
+            .collect()
+    }
+
+    /// The address of the issuer of tokens, whether it is started here or not.
+    pub(crate) fn issuer(&self) -> String {
+        url(self.port_base + IDENTITY)
+    }
+}
+
+pub(crate) fn postgres_port(port_base: u16) -> u16 {
+    port_base + POSTGRES
+}
+
+pub(crate) fn url(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+/// A port base leaves room for the ports above it; use it as `value_parser`.
+pub(crate) fn port_base(text: &str) -> Result<u16, String> {
+    let most = u16::MAX - SPAN;
+    match text.parse() {
+        Ok(base) if (1024..=most).contains(&base) => Ok(base),
+        _ => Err(format!("it must be a number from 1024 to {most}")),
+    }
+}
+
+fn endpoints(
+    base: u16,
+    services: &[Description],
+    replicas: &Replicas,
+) -> anyhow::Result<Vec<Endpoint>> {
+    let mut next = base + SERVICES;
+    let mut from_pool = || {
+        let port = next;
+        next += 1;
+        if port < base + SPAN {
+            Ok(port)
+        } else {
+            bail!("these are too many replicas: the {SPAN} ports of a stack are used up")
+        }
+    };
+    let most = services
+        .iter()
+        .map(|service| replicas.of(&service.name))
+        .max()
+        .unwrap_or(0);
+    let mut endpoints = Vec::new();
+    for replica in 1..=most {
+        for service in services
+            .iter()
+            .filter(|service| replica <= replicas.of(&service.name))
+        {
+            let grpc = if service.has_port("grpc") {
+                Some(from_pool()?)
+            } else {
+                None
+            };
+            let http = match service.name.as_str() {
+                _ if !service.has_port("http") => None,
+                "bff" => Some(base + replica - 1),
+                "identity" => Some(base + IDENTITY + replica - 1),
+                _ => Some(from_pool()?),
+            };
+            let admin = from_pool()?;
+            endpoints.push(Endpoint {
+                service: service.name.clone(),
+                replica,
+                grpc,
+                http,
+                admin,
+            });
+        }
+    }
+    Ok(endpoints)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn services() -> Vec<Description> {
+        serde_json::from_str(
+            r#"[{"name": "bff", "ports": ["http", "admin"]},
+                {"name": "catalog", "ports": ["grpc", "admin"], "needs": ["postgres"]},
+                {"name": "identity", "ports": ["grpc", "http", "admin"], "needs": ["postgres"]}]"#,
+        )
+        .unwrap()
+    }
+
+    pub(crate) fn plan(replicas: &str, only: &[&str]) -> anyhow::Result<Plan> {
+        let checkout = Checkout {
+            root: PathBuf::from("/nowhere"),
+        };
+        let only: Vec<String> = only.iter().map(ToString::to_string).collect();
+        let replicas: Replicas = replicas.parse().unwrap();
+        Plan::new(
+            &checkout,
+            4600,
+            PathBuf::from("/bin"),
+            services(),
+            &replicas,
+            &only,
+        )
+    }
+
+    #[test]
+    fn public_ports_are_where_the_port_base_says() {
+        let plan = plan("bff=2", &[]).unwrap();
+        assert_eq!(
+            plan.graphql(),
+            [
+                "http://127.0.0.1:4600/graphql",
+                "http://127.0.0.1:4601/graphql"
+            ]
+        );
+        assert_eq!(plan.issuer(), "http://127.0.0.1:4610");
+        assert_eq!(postgres_port(4600), 4620);
+    }
+
+    #[test]
+    fn first_replicas_keep_their_ports_whatever_the_replicas() {
+        let one = plan("bff=1", &[]).unwrap().endpoints;
+        let many = plan("bff=3,catalog=2", &[]).unwrap().endpoints;
+        assert_eq!(one[..], many[..3]);
+        assert_eq!(one[1].grpc, Some(4631));
+    }
+
+    #[test]
+    fn no_port_is_given_twice() {
+        let ports = plan("bff=10,catalog=10,identity=10", &[]).unwrap().ports();
+        let distinct: BTreeSet<u16> = ports.iter().copied().collect();
+        assert_eq!(ports.len(), distinct.len());
+        assert!(ports.iter().all(|port| (4600..4700).contains(port)));
+    }
+
+    #[test]
+    fn only_starts_what_is_named_and_leaves_the_addresses() {
+        let plan = plan("bff=1", &["catalog"]).unwrap();
+        let started: Vec<&str> = plan
+            .started_services()
+            .map(|service| service.name.as_str())
+            .collect();
+        assert_eq!(started, ["catalog"]);
+        assert!(plan.graphql().is_empty());
+        assert_eq!(plan.endpoints.len(), 3);
+    }
+
+    #[test]
+    fn an_unknown_service_is_refused_by_name() {
+        let error = plan("bff=1", &["catalogue"]).unwrap_err().to_string();
+        assert!(
+            error.contains("catalogue") && error.contains("bff, catalog, identity"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_port_base_leaves_room_above_it() {
+        assert_eq!(port_base("4600"), Ok(4600));
+        for bad in ["80", "65500", "-1", "x", "70000"] {
+            assert!(port_base(bad).is_err(), "{bad}");
+        }
+    }
+}
