@@ -35,7 +35,8 @@ pub(crate) struct Built {
     pub(crate) programs: PathBuf,
     /// Warnings in our own crates, as the compiler prints them.
     pub(crate) warnings: BTreeSet<String>,
-    /// Outside crates that a build had to do with, and those that it compiled.
+    /// Outside crates that a build had to do with, and those that it compiled; one that build
+    /// scripts need is another than the same one in a program, and has another level.
     pub(crate) outside: BTreeSet<String>,
     pub(crate) compiled: BTreeSet<String>,
 }
@@ -220,10 +221,12 @@ impl Watch {
         }
         let fresh = artifact["fresh"] == true;
         if !own {
-            self.built.outside.insert(id.clone());
+            let level = &artifact["profile"]["opt_level"];
+            let unit = format!("{id} at opt-level {level}");
             if !fresh {
-                self.built.compiled.insert(id.clone());
+                self.built.compiled.insert(unit.clone());
             }
+            self.built.outside.insert(unit);
         }
         let build_script = artifact["target"]["kind"][0] == "custom-build";
         if !build_script && self.done.insert(id) {
