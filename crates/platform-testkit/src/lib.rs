@@ -6,6 +6,7 @@ pub mod access;
 mod db;
 mod http;
 pub mod issuer;
+mod ports;
 pub mod queries;
 mod service;
 mod stack;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,7 +11,7 @@ use std::sync::{LazyLock, Mutex, PoisonError, mpsc};
 use serde::Deserialize;
 
 use crate::service::until_ready;
-use crate::{TestDb, Vars, db_with_roles, secret};
+use crate::{TestDb, Vars, db_with_roles, ports, secret};
 
 /// Lines of each log that are printed when a test fails.
 const LINES_SHOWN: usize = 100;
@@ -307,9 +307,7 @@ struct Addresses {
 
 impl Addresses {
     fn free() -> Addresses {
-        // Held together, so that they differ from each other.
-        let ports = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [grpc, http, admin] = ports.map(|port| port.local_addr().unwrap());
+        let [grpc, http, admin] = [(); 3].map(|()| ports::free());
         Addresses { grpc, http, admin }
     }
 

@@ -122,7 +122,7 @@ fn stages(
             let variables = variables
                 .each_ref()
                 .map(|(name, value)| (*name, value.as_str()));
-            session.cargo(&["test", "--workspace"], &variables)
+            session.cargo(&["test", "--workspace", "--no-fail-fast"], &variables)
         })?;
     }
     if wanted(Stage::E2e) {
