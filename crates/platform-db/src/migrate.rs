@@ -37,20 +37,26 @@ pub(crate) async fn connect(options: &PgConnectOptions) -> anyhow::Result<PgConn
 /// Applies what is missing, in the order of `migrators`. Migrations that the database has
 /// and we do not know belong to a newer version beside this one, and stay.
 pub async fn run(conn: &mut PgConnection, migrators: &[&Migrator]) -> anyhow::Result<()> {
-    sqlx::query("SELECT pg_advisory_lock($1)")
-        .bind(LOCK)
-        .execute(&mut *conn)
-        .await?;
+    lock(conn).await?;
     // A migration that waits for a lock makes everybody wait who comes after it.
     sqlx::query("SET lock_timeout = '10s'")
         .execute(&mut *conn)
         .await?;
     let result = apply(conn, migrators).await;
-    sqlx::query("SELECT pg_advisory_unlock($1)")
-        .bind(LOCK)
-        .execute(conn)
-        .await?;
+    unlock(conn).await?;
     result
+}
+
+async fn lock(conn: &mut PgConnection) -> sqlx::Result<()> {
+    let lock = sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK);
+    lock.execute(conn).await?;
+    Ok(())
+}
+
+async fn unlock(conn: &mut PgConnection) -> sqlx::Result<()> {
+    let unlock = sqlx::query("SELECT pg_advisory_unlock($1)").bind(LOCK);
+    unlock.execute(conn).await?;
+    Ok(())
 }
 
 async fn apply(conn: &mut PgConnection, migrators: &[&Migrator]) -> anyhow::Result<()> {
@@ -126,11 +132,12 @@ pub async fn grant(
              GRANT {rights} ON {kind} {relation} TO {role};"
         );
     }
+    // Two that grant at once would collide in the catalogue, where nobody waits.
+    lock(conn).await?;
     // Several statements in one message are one transaction.
-    sqlx::raw_sql(AssertSqlSafe(sql))
-        .execute(conn)
-        .await
-        .with_context(|| format!("cannot let {role} serve"))?;
+    let granted = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *conn).await;
+    unlock(conn).await?;
+    granted.with_context(|| format!("cannot let {role} serve"))?;
     Ok(())
 }
 
