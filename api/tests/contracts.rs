@@ -1,8 +1,11 @@
 //! What other systems know this platform by, written down a second time: a change here is a
 //! change for every reader of a topic, and must be meant.
 
-use api::homeward::identity::v1::{LoginRequest, RegisterRequest, UserKind};
-use platform_contract::{Access, Idempotency, Once, Paged};
+use api::homeward::identity::v1::{
+    LoginRequest, RegisterRequest, UserKind, UserRevoked, UserRoleRevoked, UserSessionEnded,
+};
+use platform_contract::{Access, Idempotency, Once, Paged, Voided};
+use prost::Message as _;
 
 #[test]
 fn every_event_has_its_name_topic_and_key() {
@@ -27,6 +30,51 @@ fn every_event_has_its_name_topic_and_key() {
             ("user.deleted", "events.user", "user_id"),
         ]
     );
+}
+
+#[test]
+fn what_lessens_rights_voids_tokens_and_nothing_else_does() {
+    let voids = |name: &str, event: &dyn Fn() -> Vec<u8>| {
+        let found = api::EVENTS.iter().find(|event| event.name == name);
+        found.unwrap().voids.map(|read| read(&event()).unwrap())
+    };
+    let below = Voided::Below {
+        subject: "u".into(),
+        access_version: 7,
+    };
+    let revoked = || {
+        let event = UserRevoked {
+            user_id: "u".into(),
+            version: 9,
+            access_version: 7,
+        };
+        event.encode_to_vec()
+    };
+    assert_eq!(voids("user.revoked", &revoked), Some(below.clone()));
+    let role_revoked = || {
+        let event = UserRoleRevoked {
+            user_id: "u".into(),
+            access_version: 7,
+            ..Default::default()
+        };
+        event.encode_to_vec()
+    };
+    assert_eq!(voids("user.role_revoked", &role_revoked), Some(below));
+    let ended = || {
+        let event = UserSessionEnded {
+            user_id: "u".into(),
+            version: 9,
+            session_id: "s".into(),
+        };
+        event.encode_to_vec()
+    };
+    let session = Voided::Session {
+        subject: "u".into(),
+        session: "s".into(),
+    };
+    assert_eq!(voids("user.session_ended", &ended), Some(session));
+    let all = api::EVENTS.iter().filter(|event| event.voids.is_some());
+    assert_eq!(all.count(), 3);
 }
 
 #[test]

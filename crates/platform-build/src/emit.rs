@@ -1,9 +1,11 @@
 //! From checked contracts to Rust.
 
+mod asyncapi;
 mod debug;
 mod messages;
 mod reasons;
 mod services;
+mod yaml;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,6 +19,8 @@ use prost_reflect::{DynamicMessage, FileDescriptor, ReflectMessage};
 
 use crate::load::Loaded;
 use crate::names;
+
+pub(crate) use asyncapi::asyncapi;
 
 /// Writes `contracts.rs`, one file per package, and the descriptor sets that they include.
 pub(crate) fn contracts(contracts: &Loaded, out_dir: &Path) -> Result<()> {

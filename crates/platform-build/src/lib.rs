@@ -98,6 +98,20 @@ impl Contracts {
         self.try_generate().map_err(Error)
     }
 
+    /// The catalogue of all events as an AsyncAPI 3.0 document, in YAML.
+    ///
+    /// # Errors
+    ///
+    /// As [`Contracts::generate`].
+    pub fn asyncapi(&self) -> std::result::Result<String, Error> {
+        let read = || {
+            let contracts = load::load(&self.brand, &self.root)?;
+            check::check(&contracts)?;
+            Ok(emit::asyncapi(&contracts))
+        };
+        read().map_err(Error)
+    }
+
     fn try_generate(self) -> anyhow::Result<()> {
         let contracts = load::load(&self.brand, &self.root)?;
         check::check(&contracts)?;

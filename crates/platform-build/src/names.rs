@@ -118,12 +118,12 @@ pub(crate) fn variant(value: &EnumValueDescriptor) -> String {
     word(value).to_upper_camel_case()
 }
 
-/// The path of a message from the module of a package.
+/// The path of a message from the module of a package; that of none is the root.
 pub(crate) fn message(from: &str, message: &MessageDescriptor) -> String {
     if message.package_name() == from {
         return nested(message.parent_message(), message.name());
     }
-    let up = "super::".repeat(from.split('.').count());
+    let up = "super::".repeat(from.split('.').filter(|word| !word.is_empty()).count());
     let modules: String = message
         .package_name()
         .split('.')

@@ -13,6 +13,17 @@ pub(crate) struct Event {
     pub(crate) name: String,
     #[prost(string, tag = "2")]
     pub(crate) key: String,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) voids: Option<Voids>,
+}
+
+/// Which access tokens an event makes void, by the field that names them.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Voids {
+    #[prost(string, tag = "1")]
+    pub(crate) access_version: String,
+    #[prost(string, tag = "2")]
+    pub(crate) session: String,
 }
 
 /// `(homeward.options.v1.task)` on a message.

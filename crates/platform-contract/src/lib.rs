@@ -48,6 +48,31 @@ pub struct EventType {
     pub key: &'static str,
     /// As [`Event::SCHEMA`].
     pub schema: &'static str,
+    /// Reads from the event's content which access tokens it makes void; `None` if it never
+    /// does that.
+    pub voids: Option<ReadVoided>,
+}
+
+/// Reads from the content of an event what it makes void.
+pub type ReadVoided = fn(&[u8]) -> Result<Voided, prost::DecodeError>;
+
+/// Access tokens that are void from an event on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Voided {
+    /// Those of a subject with a lower access version.
+    Below {
+        /// The claim `sub`.
+        subject: String,
+        /// What the claim `ver` must at least be.
+        access_version: i64,
+    },
+    /// Those of a session.
+    Session {
+        /// The claim `sub`.
+        subject: String,
+        /// The claim `sid`.
+        session: String,
+    },
 }
 
 /// One task of a list of all tasks.

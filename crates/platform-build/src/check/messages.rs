@@ -8,7 +8,7 @@ use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use super::has;
 use crate::load::Loaded;
 use crate::names;
-use crate::options::{Event, Task, holds_secret, redacted};
+use crate::options::{Event, Task, Voids, holds_secret, redacted};
 use crate::report::Report;
 
 pub(crate) fn check(contracts: &Loaded, report: &mut Report) {
@@ -75,7 +75,7 @@ pub(crate) fn check(contracts: &Loaded, report: &mut Report) {
 }
 
 fn check_event(message: &MessageDescriptor, event: &Event, report: &mut Report) {
-    let Event { name, key } = event;
+    let Event { name, key, voids } = event;
     if !names::is_event(name) {
         report.refuse(
             message,
@@ -104,8 +104,33 @@ fn check_event(message: &MessageDescriptor, event: &Event, report: &mut Report) 
             format!("event `{name}` has no field `int64 version`"),
         );
     }
+    if let Some(voids) = voids {
+        check_voids(message, name, voids, report);
+    }
     if holds_secret(message) {
         report.refuse(message, format!("event `{name}` holds a secret"));
+    }
+}
+
+fn check_voids(message: &MessageDescriptor, name: &str, voids: &Voids, report: &mut Report) {
+    let (field, kind, word) = match (voids.access_version.as_str(), voids.session.as_str()) {
+        (field, "") if !field.is_empty() => (field, Kind::Int64, "int64"),
+        ("", field) if !field.is_empty() => (field, Kind::String, "string"),
+        _ => {
+            report.refuse(
+                message,
+                format!(
+                    "`voids` of event `{name}` is not exactly one of `access_version` and `session`"
+                ),
+            );
+            return;
+        }
+    };
+    if !has(message, field, kind) {
+        report.refuse(
+            message,
+            format!("event `{name}` has no field `{word} {field}` for what it voids"),
+        );
     }
 }
 

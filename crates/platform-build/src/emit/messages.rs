@@ -6,7 +6,7 @@ use prost_reflect::{MessageDescriptor, MethodDescriptor};
 
 use crate::load::Loaded;
 use crate::names;
-use crate::options::Idempotency;
+use crate::options::{Event, Idempotency};
 
 /// The impls for the messages of one package.
 pub(crate) fn emit(contracts: &Loaded, package: &str, code: &mut String) {
@@ -145,12 +145,13 @@ pub(crate) fn lists(contracts: &Loaded, code: &mut String) {
         if let Some(event) = contracts.options.event(&message) {
             let _ = writeln!(
                 events,
-                "    ::platform_contract::EventType {{ name: {:?}, topic: {:?}, source: {:?}, key: {:?}, schema: {:?} }},",
+                "    ::platform_contract::EventType {{ name: {:?}, topic: {:?}, source: {:?}, key: {:?}, schema: {:?}, voids: {} }},",
                 event.name,
                 names::topic(&event.name),
                 source(contracts, &message),
                 event.key,
                 message.full_name(),
+                voids(&message, &event),
             );
         }
         if let Some(task) = contracts.options.task(&message) {
@@ -176,6 +177,25 @@ pub static TASKS: &[::platform_contract::TaskType] = &[
 {tasks}];
 "
     );
+}
+
+/// A function that reads what an event voids, or `None`.
+fn voids(message: &MessageDescriptor, event: &Event) -> String {
+    let Some(voids) = &event.voids else {
+        return "None".to_owned();
+    };
+    let voided = if voids.session.is_empty() {
+        let field = names::module(&voids.access_version);
+        format!("Below {{ subject: event.{{key}}, access_version: event.{field} }}")
+    } else {
+        let field = names::module(&voids.session);
+        format!("Session {{ subject: event.{{key}}, session: event.{field} }}")
+    };
+    format!(
+        "Some(|content| {{ let event = <{rust} as ::prost::Message>::decode(content)?; Ok(::platform_contract::Voided::{voided}) }})",
+        rust = names::message("", message),
+        voided = voided.replace("{key}", &names::module(&event.key)),
+    )
 }
 
 /// `/homeward/catalog`.

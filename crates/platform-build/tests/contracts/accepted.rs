@@ -37,6 +37,22 @@ message OfferSold {
   string offer_id = 1;
   int64 version = 2;
 }
+message BuyerBanned {
+  option (homeward.options.v1.event) = {
+    name: "buyer.banned" key: "buyer_id" voids: { access_version: "access_version" }
+  };
+  string buyer_id = 1;
+  int64 version = 2;
+  int64 access_version = 3;
+}
+message BuyerLeft {
+  option (homeward.options.v1.event) = {
+    name: "buyer.left" key: "buyer_id" voids: { session: "visit_id" }
+  };
+  string buyer_id = 1;
+  int64 version = 2;
+  string visit_id = 3;
+}
 message PackOffer {
   option (homeward.options.v1.task) = { name: "shop.offer.pack" result: "acme.shop.v1.Packed" };
 }
@@ -95,8 +111,21 @@ fn a_contract_becomes_traits_tables_and_lists() {
         &[
             "pub mod acme {",
             "&acme::shop::v1::SHOP_SERVICE,",
-            r#"EventType { name: "offer.sold", topic: "events.offer", source: "/acme/shop", key: "offer_id", schema: "acme.shop.v1.OfferSold" }"#,
+            r#"EventType { name: "offer.sold", topic: "events.offer", source: "/acme/shop", key: "offer_id", schema: "acme.shop.v1.OfferSold", voids: None }"#,
             r#"TaskType { name: "shop.offer.pack", topic: "tasks.shop.offer.pack", schema: "acme.shop.v1.PackOffer", result: "acme.shop.v1.Packed" }"#,
+        ],
+    );
+}
+
+#[test]
+fn what_an_event_voids_is_read_from_its_content() {
+    let workspace = shop("what_an_event_voids_is_read_from_its_content");
+    assert_holds(
+        &workspace.generated("contracts.rs"),
+        &[
+            "let event = <acme::shop::v1::BuyerBanned as ::prost::Message>::decode(content)?;",
+            "::Voided::Below { subject: event.buyer_id, access_version: event.access_version }",
+            "::Voided::Session { subject: event.buyer_id, session: event.visit_id }",
         ],
     );
 }

@@ -288,6 +288,36 @@ fn an_event_without_version() {
     );
 }
 
+/// An event with these `voids` and this field beside key and version.
+fn voiding(voids: &str, field: &str) -> String {
+    format!(
+        "message BuyerBanned {{ {MARK}
+           option (homeward.options.v1.event) = {{ name: \"buyer.banned\" key: \"buyer_id\" voids: {{ {voids} }} }};
+           string buyer_id = 1; int64 version = 2; {field}
+         }}"
+    )
+}
+
+#[test]
+fn an_event_that_voids_nothing_or_two_things() {
+    for voids in ["", "access_version: \"version\" session: \"buyer_id\""] {
+        refuses(
+            "an_event_that_voids_nothing_or_two_things",
+            &voiding(voids, ""),
+            "`voids` of event `buyer.banned` is not exactly one of",
+        );
+    }
+}
+
+#[test]
+fn an_event_without_the_field_of_what_it_voids() {
+    refuses(
+        "an_event_without_the_field_of_what_it_voids",
+        &voiding("access_version: \"ver\"", "string ver = 3;"),
+        "event `buyer.banned` has no field `int64 ver` for what it voids",
+    );
+}
+
 #[test]
 fn an_event_name_said_by_two_messages() {
     let fields = "string offer_id = 1; int64 version = 2;";
