@@ -34,6 +34,12 @@ struct Subcommand<C> {
     run: Box<Run<C>>,
 }
 
+/// How logging begins, for a server and for a command.
+struct Loggers {
+    serving: fn(&'static str, LogFormat, &str),
+    command: fn(&'static str, LogFormat, &str),
+}
+
 type Run<C> = dyn FnOnce(C, &ArgMatches) -> LocalBoxFuture<'static, anyhow::Result<()>>;
 
 impl<C: Args + 'static> App<C> {
@@ -97,14 +103,18 @@ impl<C: Args + 'static> App<C> {
         variables: &Variables,
         start: impl AsyncFnOnce(&mut Runtime, C) -> anyhow::Result<()>,
     ) -> u8 {
-        self.run_logged(arguments, variables, logging::init, start)
+        let loggers = Loggers {
+            serving: logging::init,
+            command: logging::init_of_command,
+        };
+        self.run_logged(arguments, variables, &loggers, start)
     }
 
     fn run_logged(
         mut self,
         arguments: impl IntoIterator<Item = OsString>,
         variables: &Variables,
-        init_logging: fn(&'static str, LogFormat, &str),
+        loggers: &Loggers,
         start: impl AsyncFnOnce(&mut Runtime, C) -> anyhow::Result<()>,
     ) -> u8 {
         let configuration = Whole::<C>::augment_args(Command::new(self.name));
@@ -133,6 +143,10 @@ impl<C: Args + 'static> App<C> {
                 eprintln!("{errors}");
                 return EXIT_CODE_USAGE;
             }
+        };
+        let init_logging = match command {
+            None => loggers.serving,
+            Some(_) => loggers.command,
         };
         init_logging(self.name, common.log_format, &common.log_level);
         let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -221,7 +235,10 @@ mod tests {
                 ["catalog"].iter().chain(arguments).map(OsString::from),
                 &variables,
                 // The log of a test run is not this service's.
-                |_, _, _| {},
+                &Loggers {
+                    serving: |_, _, _| {},
+                    command: |_, _, _| {},
+                },
                 async |_, _| anyhow::bail!("cannot start"),
             )
     }

@@ -3,6 +3,7 @@
 mod caller;
 mod claims;
 mod keys;
+mod revoked;
 mod verifier;
 
 #[cfg(test)]
@@ -12,4 +13,5 @@ mod tests;
 
 pub use caller::{Caller, OrgRole, System, User};
 pub use claims::{Claims, TOKEN_TYPE};
+pub use revoked::TOKEN_LIFETIME_MAX;
 pub use verifier::Verifier;

@@ -1,6 +1,10 @@
-//! Log lines on stdout: JSON for machines, or one readable line each.
+//! Log lines on stdout, or on stderr beside a command's answers: JSON for machines, or one
+//! readable line each.
 
-use std::{fmt, io::IsTerminal};
+use std::{
+    fmt,
+    io::{self, IsTerminal, Write},
+};
 
 use chrono::SecondsFormat;
 use serde::Serialize;
@@ -11,7 +15,7 @@ use tracing::{
 };
 use tracing_subscriber::{
     EnvFilter,
-    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter, format::Writer},
     registry::LookupSpan,
 };
 
@@ -19,10 +23,27 @@ use crate::{config::LogFormat, trace};
 
 /// Starts logging for the process; a later call changes nothing. Panics are logged as well.
 pub fn init(service: &'static str, format: LogFormat, filter: &str) {
+    start(service, format, filter, io::stdout);
+}
+
+/// As [`init`], on stderr: what a command answers stands on stdout.
+pub(crate) fn init_of_command(service: &'static str, format: LogFormat, filter: &str) {
+    start(service, format, filter, io::stderr);
+}
+
+fn start<W: Write + IsTerminal>(
+    service: &'static str,
+    format: LogFormat,
+    filter: &str,
+    stream: fn() -> W,
+) where
+    fn() -> W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let started = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(format == LogFormat::Human && std::io::stdout().is_terminal())
+        .with_ansi(format == LogFormat::Human && stream().is_terminal())
+        .with_writer(stream)
         .event_format(Lines { service, format })
         .try_init()
         .is_ok();

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use platform_contract::PlatformReason;
+use platform_contract::{PlatformReason, Voided};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tonic::Code;
@@ -425,4 +425,69 @@ async fn a_caller_prints_no_token_and_hands_it_on() {
             .user()
             .is_err_and(|status| Details::is(&status, PlatformReason::TokenMissing))
     );
+}
+
+#[tokio::test]
+async fn a_token_is_void_once_its_session_or_version_is_also_from_the_cache() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier();
+    let claims: Claims = serde_json::from_value(claims(&issuer)).unwrap();
+    let token = issuer.token(&json!(claims));
+    let session = Voided::Session {
+        subject: claims.sub.clone(),
+        session: claims.sid.to_string(),
+    };
+    let below = |access_version| Voided::Below {
+        subject: claims.sub.clone(),
+        access_version,
+    };
+
+    verifier.revoke_at(&below(claims.ver), NOW).unwrap();
+    assert!(verifier.verify_at_time(&token, NOW).await.is_ok());
+    verifier.revoke_at(&session, NOW).unwrap();
+    let revoked = verifier.verify_at_time(&token, NOW).await;
+    assert_eq!(revoked.unwrap_err(), "Revoked");
+
+    let later = Claims {
+        sid: Uuid::now_v7(),
+        ..claims.clone()
+    };
+    let token = issuer.token(&json!(later));
+    assert!(verifier.verify_at_time(&token, NOW).await.is_ok());
+    verifier.revoke_at(&below(claims.ver + 1), NOW).unwrap();
+    let revoked = verifier.verify_at_time(&token, NOW).await;
+    assert_eq!(revoked.unwrap_err(), "Revoked");
+    let refreshed = Claims {
+        ver: claims.ver + 1,
+        ..later
+    };
+    let refreshed = issuer.token(&json!(refreshed));
+    assert!(verifier.verify_at_time(&refreshed, NOW).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_told_from_a_bad_one() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier();
+    let claims = issuer.claims();
+    let voided = Voided::Session {
+        subject: claims.sub.clone(),
+        session: claims.sid.to_string(),
+    };
+    verifier.revoke(&voided).unwrap();
+    let status = verifier.verify(&issuer.token(&json!(claims))).await;
+    let status = status.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+    assert!(Details::is(&status, PlatformReason::TokenRevoked));
+}
+
+#[tokio::test]
+async fn a_token_made_for_longer_than_revocations_are_remembered_is_refused() {
+    let issuer = Issuer::start().await;
+    let long = with(claims(&issuer), "exp", json!(NOW + 601));
+    let outcome = issuer
+        .verifier()
+        .verify_at_time(&issuer.token(&long), NOW)
+        .await;
+    assert_eq!(outcome.unwrap_err(), r#"Invalid("made for too long")"#);
 }

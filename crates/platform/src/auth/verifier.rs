@@ -1,14 +1,15 @@
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use platform_contract::PlatformReason;
+use platform_contract::{PlatformReason, Voided};
 use serde_json::{Map, Value};
 use tonic::Status;
 
 use super::keys::{Keys, Missing};
+use super::revoked::{Revoked, TOKEN_LIFETIME_MAX};
 use super::{Caller, Claims, TOKEN_TYPE};
 use crate::config::AuthArgs;
 use crate::error::Refusal;
@@ -28,6 +29,7 @@ pub struct Verifier {
     audience: String,
     keys: Arc<Keys>,
     cache: Mutex<Cache>,
+    revoked: RwLock<Revoked>,
 }
 
 #[derive(Default)]
@@ -48,6 +50,7 @@ struct Verified {
 enum Fault {
     Invalid(&'static str),
     Expired,
+    Revoked,
     KeysUnreachable,
 }
 
@@ -59,7 +62,21 @@ impl Verifier {
             audience: args.token_audience.clone(),
             keys: Arc::new(Keys::new(&args.jwks_url())),
             cache: Mutex::default(),
+            revoked: RwLock::default(),
         }
+    }
+
+    /// Refuses from now on what an event has made void, until the last such token has expired.
+    /// Fails if it does not name a user and a session.
+    pub fn revoke(&self, voided: &Voided) -> Result<(), uuid::Error> {
+        self.revoke_at(voided, crate::time::now().timestamp())
+    }
+
+    pub(super) fn revoke_at(&self, voided: &Voided, now: i64) -> Result<(), uuid::Error> {
+        // The clock of the issuer may be ahead, and ours is not looked at too closely.
+        let until = now + lifetime_max() + 2 * LEEWAY_S;
+        let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
+        revoked.add(voided, now, until)
     }
 
     /// Who holds the token. `bearer` is the token alone, without the word `Bearer`.
@@ -80,6 +97,11 @@ impl Verifier {
                     Refusal::new(PlatformReason::TokenExpired, "the access token has expired")
                         .into()
                 }
+                Fault::Revoked => Refusal::new(
+                    PlatformReason::TokenRevoked,
+                    "the session, role or password behind the access token is no more",
+                )
+                .into(),
                 Fault::KeysUnreachable => Refusal::new(
                     PlatformReason::DependencyUnavailable,
                     "the keys of the token issuer are not available",
@@ -89,6 +111,17 @@ impl Verifier {
     }
 
     async fn verify_at(&self, token: &str, now: i64) -> Result<Caller, Fault> {
+        let caller = self.believe(token, now).await?;
+        // Last, and for what was in the cache as well.
+        let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
+        match &caller {
+            Caller::User(user) if revoked.holds(user) => Err(Fault::Revoked),
+            _ => Ok(caller),
+        }
+    }
+
+    /// Who holds the token, whatever became of them since it was made.
+    async fn believe(&self, token: &str, now: i64) -> Result<Caller, Fault> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(Fault::Invalid("too large"));
         }
@@ -172,6 +205,9 @@ impl Verifier {
         if claims.exp <= claims.iat || claims.client_id.is_empty() || claims.ver < 0 {
             return Err(Fault::Invalid("the claims contradict themselves"));
         }
+        if claims.exp.saturating_sub(claims.iat) > lifetime_max() {
+            return Err(Fault::Invalid("made for too long"));
+        }
         if expired(claims.exp, now) {
             return Err(Fault::Expired);
         }
@@ -222,6 +258,10 @@ impl std::fmt::Debug for Verifier {
             .field("issuer", &self.issuer)
             .finish_non_exhaustive()
     }
+}
+
+fn lifetime_max() -> i64 {
+    TOKEN_LIFETIME_MAX.as_secs().cast_signed()
 }
 
 fn expired(exp: i64, now: i64) -> bool {
