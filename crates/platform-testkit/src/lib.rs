@@ -6,6 +6,7 @@ pub mod access;
 mod db;
 mod http;
 pub mod issuer;
+mod kafka;
 mod ports;
 pub mod queries;
 mod service;
@@ -14,6 +15,7 @@ mod wait;
 
 pub use db::{TestDb, db, db_with_roles};
 pub use issuer::Issuer;
+pub use kafka::{Kafka, NO_BROKER, Said, kafka};
 pub use service::{Vars, secret, start, start_unready};
 pub use stack::{Plan, Stack};
 pub use wait::{until, until_within};

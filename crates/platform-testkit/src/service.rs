@@ -10,6 +10,7 @@ use http::StatusCode;
 use platform::{Running, Runtime};
 
 use crate::http::get;
+use crate::kafka::NO_BROKER;
 use crate::wait::until_or;
 
 /// The variables of a service.
@@ -54,6 +55,7 @@ fn common() -> Vars {
         ("LOG_FORMAT".to_owned(), "human".to_owned()),
         ("SHUTDOWN_GRACE".to_owned(), "5s".to_owned()),
         ("SEAL_KEY".to_owned(), secret()),
+        ("KAFKA_BROKERS".to_owned(), NO_BROKER.to_owned()),
     ])
 }
 

@@ -10,6 +10,7 @@ use std::sync::{LazyLock, Mutex, PoisonError, mpsc};
 
 use serde::Deserialize;
 
+use crate::kafka::NO_BROKER;
 use crate::service::until_ready;
 use crate::{TestDb, Vars, db_with_roles, ports, secret};
 
@@ -331,6 +332,7 @@ fn shared_vars(addresses: &BTreeMap<&str, Vec<Addresses>>, secrets: &Vars) -> Va
         ("LOG_FORMAT".to_owned(), "human".to_owned()),
         ("SHUTDOWN_GRACE".to_owned(), "5s".to_owned()),
         ("SERVICE_SECRETS".to_owned(), secrets),
+        ("KAFKA_BROKERS".to_owned(), NO_BROKER.to_owned()),
     ]);
     for (name, replicas) in addresses {
         vars.insert(
