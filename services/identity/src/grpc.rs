@@ -13,8 +13,10 @@ use platform::{
     auth,
     error::{FieldErrors, Refusal},
 };
-use platform_contract::PlatformReason;
+use platform_contract::{Event, PlatformReason};
 use platform_db::{Db, Tx};
+use platform_events::Actor;
+use sqlx::PgConnection;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -150,6 +152,12 @@ impl Identity {
     async fn read(&self) -> Result<Tx, Error> {
         Ok(self.db.read().await?)
     }
+}
+
+/// In the transaction that makes it true, after the UPDATE that counts it.
+async fn say(tx: &mut PgConnection, event: impl Event, by: impl Into<Actor>) -> Result<(), Error> {
+    let said = platform_events::publish(tx, &event, by).await;
+    said.map_err(|error| Error::Db(error.into()))
 }
 
 async fn commit(tx: Tx) -> Result<(), Error> {

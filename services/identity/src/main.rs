@@ -16,7 +16,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 use api::homeward::identity::v1::{
-    IDENTITY_SERVICE, identity_service_server::IdentityServiceServer,
+    IDENTITY_SERVICE, UserRoleGranted, identity_service_server::IdentityServiceServer,
 };
 use platform::{
     App, Runtime,
@@ -26,6 +26,7 @@ use platform::{
 };
 use platform_contract::Service;
 use platform_db::DbArgs;
+use platform_events::{Actor, KafkaArgs, command};
 use sqlx::{Connection as _, PgConnection, migrate::Migrator};
 
 use crate::{
@@ -38,7 +39,11 @@ use crate::{
 
 static SERVICES: &[&Service] = &[&IDENTITY_SERVICE];
 static MIGRATOR: Migrator = sqlx::migrate!();
-static MIGRATORS: &[&Migrator] = &[&platform_db::MIGRATOR, &MIGRATOR];
+static MIGRATORS: &[&Migrator] = &[
+    &platform_db::MIGRATOR,
+    &platform_events::MIGRATOR,
+    &MIGRATOR,
+];
 
 #[derive(clap::Args, Debug)]
 struct Config {
@@ -52,6 +57,8 @@ struct Config {
     db: DbArgs,
     #[command(flatten)]
     seal: SealArgs,
+    #[command(flatten)]
+    kafka: KafkaArgs,
     #[command(flatten)]
     tokens: TokenArgs,
     #[command(flatten)]
@@ -75,12 +82,29 @@ fn main() -> ExitCode {
     App::<Config>::new("identity")
         .services(SERVICES)
         .command("migrate", "Applies the migrations.", migrate)
+        .command_with::<command::Args>(
+            "events",
+            "Shows what is said, and how far it is sent.",
+            events,
+        )
         .command_with::<GrantArgs>("grant", "Gives a user a global role.", grant)
         .main(start)
 }
 
 async fn migrate(config: Config) -> anyhow::Result<()> {
     config.db.migrate(MIGRATORS).await
+}
+
+async fn events(config: Config, args: command::Args) -> anyhow::Result<()> {
+    let service = command::Service {
+        name: "identity",
+        db: &config.db,
+        kafka: &config.kafka,
+        contract: api::EVENTS,
+        descriptors: api::DESCRIPTORS,
+        consumers: &[],
+    };
+    command::run(&service, args).await
 }
 
 /// The first operator can come from nowhere else; operators appoint the next ones.
@@ -95,7 +119,14 @@ async fn grant(config: Config, args: GrantArgs) -> anyhow::Result<()> {
         .await?
         .context("no account has this e-mail address")?;
     if store::user::grant(&mut tx, user, &args.role, platform::time::now()).await? {
-        store::user::raise_version(&mut tx, user).await?;
+        let granted = UserRoleGranted {
+            user_id: user.0.to_string(),
+            version: store::user::raise_version(&mut tx, user).await?,
+            role: args.role.clone(),
+            organisation_id: String::new(),
+        };
+        // A replica of the service sends it.
+        platform_events::publish(&mut tx, &granted, Actor::service("identity")).await?;
     }
     tx.commit().await?;
     println!("user {} is {}", user.0, args.role);
@@ -113,8 +144,13 @@ async fn start(rt: &mut Runtime, config: Config) -> anyhow::Result<()> {
         service_secrets: ServiceSecrets::new(config.service_secrets)?,
     };
 
+    let kafka = config.kafka.connect(rt.name(), rt.registry());
     let verifier = Arc::new(Verifier::new(&config.auth));
-    rt.grpc(&config.grpc, verifier, IdentityServiceServer::new(identity));
+    rt.grpc(
+        &config.grpc,
+        verifier.clone(),
+        IdentityServiceServer::new(identity),
+    );
     rt.http(
         &config.http,
         http::router(keys.clone(), &config.auth.issuer_url),
@@ -122,6 +158,13 @@ async fn start(rt: &mut Runtime, config: Config) -> anyhow::Result<()> {
     rt.ready_when("signing-key", {
         let keys = keys.clone();
         move || std::future::ready(keys.current().map(drop))
+    });
+    rt.spawn("outbox-relay", {
+        let (db, kafka) = (db.clone(), kafka.clone());
+        move |stop| platform_events::relay(db, kafka, stop)
+    });
+    rt.spawn("revocations", move |stop| {
+        platform_events::revocations(kafka, verifier, api::EVENTS, stop)
     });
     rt.spawn("signing-keys-reader", {
         let (db, sealer) = (db.clone(), sealer.clone());

@@ -2,9 +2,11 @@
 
 mod access;
 mod accounts;
+mod events;
 mod keys;
 mod members;
 mod process;
+mod revocation;
 mod sessions;
 
 use std::sync::{
@@ -25,7 +27,7 @@ use platform::{
     sealed::{Sealer, parse_key},
 };
 use platform_contract::Reason;
-use platform_testkit::{TestDb, Vars};
+use platform_testkit::{Kafka, NO_BROKER, TestDb, Vars};
 use sqlx::PgConnection;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tonic::{Code, Request, Status, transport::Channel};
@@ -63,6 +65,14 @@ impl Drop for Stops {
 impl World {
     async fn start() -> World {
         World::start_with(&[]).await
+    }
+
+    async fn start_on(kafka: &Kafka) -> World {
+        let vars = kafka.vars();
+        let vars = vars
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        World::start_with(&Vec::from_iter(vars)).await
     }
 
     async fn start_with(vars: &[(&str, &str)]) -> World {
@@ -180,6 +190,7 @@ fn settings() -> Vars {
     [
         ("PASSWORD_MEMORY_KIB", "64"),
         ("PASSWORD_PASSES", "1"),
+        ("KAFKA_BROKERS", NO_BROKER),
         (
             "SERVICE_SECRETS",
             "catalog=0123456789abcdef,bff=fedcba9876543210",

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, TimeDelta, Utc};
 use platform::{
-    auth::{Claims, OrgRole},
+    auth::{Claims, OrgRole, TOKEN_LIFETIME_MAX},
     config::AuthArgs,
     sealed::Sealer,
 };
@@ -26,13 +26,21 @@ const CLIENT_ID: &str = "homeward";
 
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct TokenArgs {
-    /// How long an access token is valid.
-    #[arg(env = "ACCESS_TOKEN_TTL", default_value = "10m", value_parser = platform::config::duration)]
+    /// How long an access token is valid: at most 10 minutes, as nobody remembers a logout for longer.
+    #[arg(env = "ACCESS_TOKEN_TTL", default_value = "10m", value_parser = access_token_ttl)]
     pub(crate) access_token_ttl: Duration,
 
     /// How long a session lasts without being refreshed.
     #[arg(env = "REFRESH_TOKEN_TTL", default_value = "720h", value_parser = platform::config::duration)]
     pub(crate) refresh_token_ttl: Duration,
+}
+
+fn access_token_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = platform::config::duration(text)?;
+    if ttl > TOKEN_LIFETIME_MAX {
+        return Err("longer than 10 minutes".to_owned());
+    }
+    Ok(ttl)
 }
 
 pub(crate) struct Tokens {

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use api::homeward::identity::v1::{
     BatchGetUsersRequest, BatchGetUsersResponse, ChangePasswordRequest, ChangePasswordResponse,
     GetViewerRequest, GetViewerResponse, RegisterRequest, RegisterResponse, UserKind,
+    UserRegistered, UserRevoked,
 };
 use platform::{auth::Caller, error::FieldErrors, text::Email};
 use platform_db::Begun;
@@ -12,7 +13,7 @@ use tonic::{Request, Response};
 use unicode_normalization::UnicodeNormalization as _;
 use uuid::Uuid;
 
-use super::{Answer, Identity, ids, kind, session_id, user_id};
+use super::{Answer, Identity, ids, kind, say, session_id, user_id};
 use crate::{
     domain::{Error, Kind, Membership, Organisation, OrganisationId, Role, UserId},
     store,
@@ -74,6 +75,14 @@ pub(super) async fn register(
         store::member::insert(&mut tx, &founder).await?;
         response.organisation_id = organisation.id.0.to_string();
     }
+    let registered = UserRegistered {
+        user_id: response.user_id.clone(),
+        // Where every account begins.
+        version: 1,
+        kind: request.kind,
+        organisation_id: response.organisation_id.clone(),
+    };
+    say(&mut tx, registered, &caller).await?;
     tx.finish(&response).await?;
     Ok(Response::new(response))
 }
@@ -175,8 +184,16 @@ pub(super) async fn change_password(
     }
     let why = store::session::End::Password;
     store::session::end_others(&mut tx, session_id(user), user_id(user), why, now).await?;
-    let access_version = store::user::raise_access_version(&mut tx, user_id(user)).await?;
-    let response = ChangePasswordResponse { access_version };
+    let raised = store::user::raise_access_version(&mut tx, user_id(user)).await?;
+    let revoked = UserRevoked {
+        user_id: user.id.to_string(),
+        version: raised.version,
+        access_version: raised.access_version,
+    };
+    say(&mut tx, revoked, &caller).await?;
+    let response = ChangePasswordResponse {
+        access_version: raised.access_version,
+    };
     tx.finish(&response).await?;
     Ok(Response::new(response))
 }

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use api::homeward::identity::v1::{
     AddMemberRequest, AddMemberResponse, ListMembersRequest, ListMembersResponse, MemberRole,
     RemoveMemberRequest, RemoveMemberResponse, UpdateMemberRequest, UpdateMemberResponse,
+    UserRoleGranted, UserRoleRevoked,
 };
 use chrono::{DateTime, Utc};
 use platform::{auth::Caller, error::FieldErrors};
@@ -13,7 +14,7 @@ use sqlx::PgConnection;
 use tonic::{Request, Response};
 use uuid::Uuid;
 
-use super::{Answer, Identity, role, user_id};
+use super::{Answer, Identity, role, say, user_id};
 use crate::{
     domain::{Error, Membership, OrganisationId, Role, UserId},
     store,
@@ -69,7 +70,7 @@ pub(super) async fn add(
         return Err(Error::OrganisationNotFound.into());
     }
     let user_id = added.user_id.ok_or(Error::UserNotFound)?;
-    store::user::raise_version(&mut tx, user_id).await?;
+    granted(&mut tx, organisation, user_id, role, &caller).await?;
     let membership = Membership {
         organisation_id: organisation,
         user_id,
@@ -110,10 +111,11 @@ pub(super) async fn update(
     }
     match role.cmp(&updated.role_before) {
         Ordering::Less => {
-            store::user::raise_access_version(&mut tx, member).await?;
+            let lost = updated.role_before;
+            revoked(&mut tx, organisation, member, lost, Some(role), &caller).await?;
         }
         Ordering::Equal => {}
-        Ordering::Greater => store::user::raise_version(&mut tx, member).await?,
+        Ordering::Greater => granted(&mut tx, organisation, member, role, &caller).await?,
     }
     let membership = Membership {
         organisation_id: organisation,
@@ -145,16 +147,55 @@ pub(super) async fn remove(
         Begun::New(tx) => tx,
     };
     store::organisation::lock(&mut tx, organisation).await?;
-    if !store::member::remove(&mut tx, organisation, user, member).await? {
+    let removed = store::member::remove(&mut tx, organisation, user, member).await?;
+    let Some(lost) = removed else {
         return Err(not_found(&mut tx, organisation, user).await.into());
-    }
+    };
     if !store::member::has_owner(&mut tx, organisation).await? {
         return Err(Error::LastOwner.into());
     }
-    store::user::raise_access_version(&mut tx, member).await?;
+    revoked(&mut tx, organisation, member, lost, None, &caller).await?;
     let response = RemoveMemberResponse {};
     tx.finish(&response).await?;
     Ok(Response::new(response))
+}
+
+/// Counts and says that a member is more than before.
+async fn granted(
+    tx: &mut PgConnection,
+    organisation: OrganisationId,
+    user: UserId,
+    role: Role,
+    by: &Caller,
+) -> Result<(), Error> {
+    let granted = UserRoleGranted {
+        user_id: user.0.to_string(),
+        version: store::user::raise_version(tx, user).await?,
+        role: role.as_str().to_owned(),
+        organisation_id: organisation.0.to_string(),
+    };
+    say(tx, granted, by).await
+}
+
+/// Counts and says that a member is less than before, and voids the tokens that do not know it.
+async fn revoked(
+    tx: &mut PgConnection,
+    organisation: OrganisationId,
+    user: UserId,
+    lost: Role,
+    remaining: Option<Role>,
+    by: &Caller,
+) -> Result<(), Error> {
+    let raised = store::user::raise_access_version(tx, user).await?;
+    let revoked = UserRoleRevoked {
+        user_id: user.0.to_string(),
+        version: raised.version,
+        role: lost.as_str().to_owned(),
+        organisation_id: organisation.0.to_string(),
+        access_version: raised.access_version,
+        remaining_role: remaining.map_or_else(String::new, |role| role.as_str().to_owned()),
+    };
+    say(tx, revoked, by).await
 }
 
 /// Those who do not belong to an organisation do not learn whether there is such a member.

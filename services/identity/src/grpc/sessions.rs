@@ -3,20 +3,22 @@
 use api::homeward::identity::v1::{
     IssueServiceTokenRequest, IssueServiceTokenResponse, LoginRequest, LoginResponse,
     LogoutRequest, LogoutResponse, RefreshSessionRequest, RefreshSessionResponse, SessionTokens,
-    SwitchOrganisationRequest, SwitchOrganisationResponse,
+    SwitchOrganisationRequest, SwitchOrganisationResponse, UserAuthed, UserSessionEnded,
 };
 use chrono::{DateTime, Utc};
 use platform::{auth::Caller, error::FieldErrors};
+use platform_events::Actor;
+use sqlx::PgConnection;
 use tonic::{Request, Response};
 use uuid::Uuid;
 
 use super::{
     Answer, Identity,
     accounts::{OLD_PASSWORD, password},
-    commit, session_id, timestamp, user_id,
+    commit, say, session_id, timestamp, user_id,
 };
 use crate::{
-    domain::{Acting, Error, OrganisationId, Session, SessionId, Turn, User},
+    domain::{Acting, Error, OrganisationId, Session, SessionId, Turn, User, UserId},
     store::{self, session::End},
 };
 
@@ -59,6 +61,18 @@ pub(super) async fn login(
     store::session::insert(&mut tx, &session, organisation).await?;
     store::user::raise_version(&mut tx, known.id).await?;
     let user = store::user::get(&mut tx, known.id).await?;
+    let authed = UserAuthed {
+        user_id: user.id.0.to_string(),
+        version: user.version,
+        session_id: session.id.0.to_string(),
+    };
+    // The call came from nobody, and now it is known from whom.
+    let by = Actor {
+        id: user.id.0.to_string(),
+        kind: user.kind.principal().to_owned(),
+        organisation: organisation.map(|id| id.0),
+    };
+    say(&mut tx, authed, by).await?;
     let tokens = tokens(identity, &user, &session, acting, now)?;
     commit(tx).await?;
     Ok(Response::new(LoginResponse {
@@ -85,8 +99,8 @@ pub(super) async fn refresh(
     match session.turn(counter, now) {
         Turn::Invalid => return Err(Error::RefreshTokenInvalid.into()),
         Turn::Reused => {
-            store::session::end(&mut tx, session.id, session.user_id, End::Reuse, now).await?;
-            store::user::raise_version(&mut tx, session.user_id).await?;
+            // The lock is ours, so it has not ended yet.
+            end(&mut tx, id, session.user_id, End::Reuse, Actor::nobody()).await?;
             commit(tx).await?;
             tracing::warn!(session.id = %id.0, "a used refresh token came back, ended session {}", id.0);
             return Err(Error::RefreshTokenReused.into());
@@ -131,13 +145,30 @@ pub(super) async fn logout(
 ) -> Answer<LogoutResponse> {
     let caller = Caller::of(&request);
     let user = caller.user()?;
-    let now = platform::time::now();
     let mut tx = identity.begin().await?;
-    if store::session::end(&mut tx, session_id(user), user_id(user), End::Logout, now).await? {
-        store::user::raise_version(&mut tx, user_id(user)).await?;
-    }
+    let (session, user) = (session_id(user), user_id(user));
+    end(&mut tx, session, user, End::Logout, &caller).await?;
     commit(tx).await?;
     Ok(Response::new(LogoutResponse {}))
+}
+
+/// Ends a session and says so, unless it has ended already.
+async fn end(
+    tx: &mut PgConnection,
+    session: SessionId,
+    user: UserId,
+    why: End,
+    by: impl Into<Actor>,
+) -> Result<(), Error> {
+    if !store::session::end(tx, session, user, why, platform::time::now()).await? {
+        return Ok(());
+    }
+    let ended = UserSessionEnded {
+        user_id: user.0.to_string(),
+        version: store::user::raise_version(tx, user).await?,
+        session_id: session.0.to_string(),
+    };
+    say(tx, ended, by).await
 }
 
 pub(super) async fn switch_organisation(

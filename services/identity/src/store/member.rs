@@ -194,15 +194,15 @@ pub(crate) async fn update(
     Ok(updated)
 }
 
-/// Owners remove anybody, managers remove members, everybody may leave.
+/// Owners remove anybody, managers remove members, everybody may leave. Answers the role that is gone.
 pub(crate) async fn remove(
     conn: &mut PgConnection,
     organisation: OrganisationId,
     caller: UserId,
     user: UserId,
-) -> Result<bool, Error> {
-    let done = sqlx::query!(
-        "DELETE FROM memberships AS member
+) -> Result<Option<Role>, Error> {
+    let role = sqlx::query_scalar!(
+        r#"DELETE FROM memberships AS member
         USING memberships AS caller
         WHERE member.organisation_id = $1 AND member.user_id = $3
             AND caller.organisation_id = $1 AND caller.user_id = $2
@@ -210,14 +210,15 @@ pub(crate) async fn remove(
                 caller.user_id = member.user_id
                 OR caller.role = 'owner'
                 OR (caller.role = 'manager' AND member.role = 'member')
-            )",
+            )
+        RETURNING member.role AS "role: Role""#,
         organisation.0,
         caller.0,
         user.0,
     )
-    .execute(conn)
+    .fetch_optional(conn)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(role)
 }
 
 pub(crate) async fn has_owner(

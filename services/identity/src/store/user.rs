@@ -196,27 +196,41 @@ pub(crate) async fn grant(
     Ok(done.rows_affected() == 1)
 }
 
-/// Counts something that happened to the user.
-pub(crate) async fn raise_version(conn: &mut PgConnection, id: UserId) -> Result<(), Error> {
-    sqlx::query!("UPDATE users SET version = version + 1 WHERE id = $1", id.0)
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
-/// Counts something that lessens the user's rights; answers the new claim `ver`.
-pub(crate) async fn raise_access_version(
-    conn: &mut PgConnection,
-    id: UserId,
-) -> Result<i64, Error> {
-    let access_version = sqlx::query_scalar!(
+/// Counts an event of the user, and answers its version.
+pub(crate) async fn raise_version(conn: &mut PgConnection, id: UserId) -> Result<i64, Error> {
+    let version = sqlx::query_scalar!(
         "UPDATE users
-        SET version = version + 1, access_version = access_version + 1
+        SET version = version + 1
         WHERE id = $1
-        RETURNING access_version",
+        RETURNING version",
         id.0,
     )
     .fetch_one(conn)
     .await?;
-    Ok(access_version)
+    Ok(version)
+}
+
+/// Of an event that lessens a user's rights.
+pub(crate) struct Versions {
+    pub(crate) version: i64,
+    /// The new claim `ver`.
+    pub(crate) access_version: i64,
+}
+
+/// Counts an event that lessens the user's rights.
+pub(crate) async fn raise_access_version(
+    conn: &mut PgConnection,
+    id: UserId,
+) -> Result<Versions, Error> {
+    let versions = sqlx::query_as!(
+        Versions,
+        "UPDATE users
+        SET version = version + 1, access_version = access_version + 1
+        WHERE id = $1
+        RETURNING version, access_version",
+        id.0,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(versions)
 }

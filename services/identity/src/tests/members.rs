@@ -26,7 +26,7 @@ pub(super) async fn add(
     answer.map(|answer| answer.into_inner().membership.unwrap())
 }
 
-async fn update(
+pub(super) async fn update(
     world: &World,
     session: &Session,
     of: &Person,
@@ -43,7 +43,12 @@ async fn update(
     answer.map(|answer| answer.into_inner().membership.unwrap())
 }
 
-async fn remove(world: &World, session: &Session, of: &Person, who: &Person) -> Result<(), Status> {
+pub(super) async fn remove(
+    world: &World,
+    session: &Session,
+    of: &Person,
+    who: &Person,
+) -> Result<(), Status> {
     let request = RemoveMemberRequest {
         request_id: request_id(),
         organisation_id: of.organisation().to_owned(),

@@ -94,7 +94,8 @@ fn in_flight(metrics: &str) -> bool {
 async fn five_mistakes_in_the_configuration_are_all_named() {
     let vars = [
         ("LISTEN_GRPC", "nowhere"),
-        ("ACCESS_TOKEN_TTL", "ten minutes"),
+        ("ACCESS_TOKEN_TTL", "11m"),
+        ("KAFKA_BROKERS", "k"),
         ("PASSWORD_THREADS", "0"),
         ("PASSWORD_QUEUE_MAX", "-1"),
         ("SEAL_KEY", "k"),

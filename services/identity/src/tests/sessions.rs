@@ -8,7 +8,10 @@ use tokio::task::JoinSet;
 
 use super::*;
 
-async fn refresh(world: &World, refresh_token: &str) -> Result<RefreshSessionResponse, Status> {
+pub(super) async fn refresh(
+    world: &World,
+    refresh_token: &str,
+) -> Result<RefreshSessionResponse, Status> {
     let request = RefreshSessionRequest {
         refresh_token: refresh_token.to_owned(),
     };
@@ -19,12 +22,12 @@ async fn refresh(world: &World, refresh_token: &str) -> Result<RefreshSessionRes
         .map(tonic::Response::into_inner)
 }
 
-fn tokens(response: RefreshSessionResponse) -> Session {
+pub(super) fn tokens(response: RefreshSessionResponse) -> Session {
     Session::from(response.tokens.unwrap())
 }
 
 /// As if the session had been refreshed longer ago.
-async fn age_rotation(world: &World, session: &Session, by: TimeDelta) {
+pub(super) async fn age_rotation(world: &World, session: &Session, by: TimeDelta) {
     let done = sqlx::query("UPDATE sessions SET rotated_at = rotated_at - $2 WHERE id = $1")
         .bind(session.claims().sid)
         .bind(by)
