@@ -6,21 +6,23 @@ mod parse;
 use api::homeward::catalog::v1::{
     self as proto, BatchGetOffersRequest, BatchGetOffersResponse, CastVoteRequest,
     CastVoteResponse, CreateOfferRequest, CreateOfferResponse, ErrorReason, GetOfferRequest,
-    GetOfferResponse, ListOffersRequest, ListOffersResponse, PublishOfferRequest,
-    PublishOfferResponse, RetireOfferRequest, RetireOfferResponse, RetractVoteRequest,
-    RetractVoteResponse, UpdateOfferRequest, UpdateOfferResponse,
-    catalog_service_server::CatalogService,
+    GetOfferResponse, ListOffersRequest, ListOffersResponse, OfferPublished, OfferRetired,
+    OfferUpdated, PublishOfferRequest, PublishOfferResponse, RetireOfferRequest,
+    RetireOfferResponse, RetractVoteRequest, RetractVoteResponse, UpdateOfferRequest,
+    UpdateOfferResponse, VoteCast, VoteRetracted, catalog_service_server::CatalogService,
 };
 use platform::auth::{Caller, OrgRole};
 use platform::error::Refusal;
 use platform::time::now;
-use platform_contract::PlatformReason;
+use platform_contract::{Event, PlatformReason};
 use platform_db::{Begun, Db};
+use sqlx::PgConnection;
 use tonic::{Request, Response, Status};
 use tracing::info;
 
 use crate::domain::{Error, Offer, OrganisationId, Place, UserId, Viewer};
 use crate::store;
+use crate::store::vote::Outcome;
 
 pub(crate) struct Catalog {
     pub(crate) db: Db,
@@ -70,6 +72,7 @@ impl CatalogService for Catalog {
         offer.expect_version(request.expected_version)?;
         if offer.change(patch)? {
             store::offer::save(&mut tx, &mut offer, now()).await?;
+            say(&mut tx, OfferUpdated::from(&offer), &caller).await?;
         }
         let response = UpdateOfferResponse {
             offer: Some(offer.into()),
@@ -97,6 +100,7 @@ impl CatalogService for Catalog {
         let changed = offer.publish(now)?;
         if changed {
             store::offer::save(&mut tx, &mut offer, now).await?;
+            say(&mut tx, OfferPublished::from(&offer), &caller).await?;
         }
         let response = PublishOfferResponse {
             offer: Some(offer.into()),
@@ -127,6 +131,7 @@ impl CatalogService for Catalog {
         let changed = offer.retire();
         if changed {
             store::offer::save(&mut tx, &mut offer, now()).await?;
+            say(&mut tx, OfferRetired::from(&offer), &caller).await?;
         }
         let response = RetireOfferResponse {
             offer: Some(offer.into()),
@@ -206,7 +211,19 @@ impl CatalogService for Catalog {
             Begun::Done(response) => return Ok(Response::new(response)),
             Begun::New(tx) => tx,
         };
-        let votes = store::vote::cast(&mut tx, id, user, &viewer(&caller), value, now()).await?;
+        let Outcome { votes, changed } =
+            store::vote::cast(&mut tx, id, user, &viewer(&caller), value, now()).await?;
+        if changed {
+            let event = VoteCast {
+                offer_id: id.0.to_string(),
+                version: votes.version,
+                user_id: user.0.to_string(),
+                value: request.value,
+                up: votes.up,
+                down: votes.down,
+            };
+            say(&mut tx, event, &caller).await?;
+        }
         let response = CastVoteResponse {
             votes: Some(votes.into()),
         };
@@ -227,13 +244,30 @@ impl CatalogService for Catalog {
             Begun::Done(response) => return Ok(Response::new(response)),
             Begun::New(tx) => tx,
         };
-        let votes = store::vote::retract(&mut tx, id, user, &viewer(&caller)).await?;
+        let Outcome { votes, changed } =
+            store::vote::retract(&mut tx, id, user, &viewer(&caller)).await?;
+        if changed {
+            let event = VoteRetracted {
+                offer_id: id.0.to_string(),
+                version: votes.version,
+                user_id: user.0.to_string(),
+                up: votes.up,
+                down: votes.down,
+            };
+            say(&mut tx, event, &caller).await?;
+        }
         let response = RetractVoteResponse {
             votes: Some(votes.into()),
         };
         tx.finish(&response).await?;
         Ok(Response::new(response))
     }
+}
+
+/// In the transaction that makes it true, after the UPDATE that counts it.
+async fn say(tx: &mut PgConnection, event: impl Event, by: &Caller) -> Result<(), Error> {
+    let said = platform_events::publish(tx, &event, by).await;
+    said.map_err(|error| Error::Db(error.into()))
 }
 
 fn viewer(caller: &Caller) -> Viewer {

@@ -9,6 +9,7 @@ use platform::auth::Verifier;
 use platform::config::{AuthArgs, GrpcArgs, SealArgs};
 use platform::sealed::Sealer;
 use platform_db::DbArgs;
+use platform_events::{KafkaArgs, command};
 use sqlx::migrate::Migrator;
 
 mod domain;
@@ -18,6 +19,11 @@ mod store;
 mod tests;
 
 static MIGRATOR: Migrator = sqlx::migrate!();
+static MIGRATORS: &[&Migrator] = &[
+    &platform_db::MIGRATOR,
+    &platform_events::MIGRATOR,
+    &MIGRATOR,
+];
 
 #[derive(clap::Args)]
 struct Config {
@@ -29,34 +35,55 @@ struct Config {
     seal: SealArgs,
     #[command(flatten)]
     db: DbArgs,
+    #[command(flatten)]
+    kafka: KafkaArgs,
 }
 
 fn main() -> ExitCode {
     platform::App::<Config>::new("catalog")
         .services(const { &[&CATALOG_SERVICE] })
         .command("migrate", "Applies the migrations.", migrate)
+        .command_with::<command::Args>(
+            "events",
+            "Shows what is said, and how far it is sent.",
+            events,
+        )
         .main(start)
 }
 
 async fn migrate(config: Config) -> anyhow::Result<()> {
-    config
-        .db
-        .migrate(&[&platform_db::MIGRATOR, &MIGRATOR])
-        .await
+    config.db.migrate(MIGRATORS).await
+}
+
+async fn events(config: Config, args: command::Args) -> anyhow::Result<()> {
+    let service = command::Service {
+        name: "catalog",
+        db: &config.db,
+        kafka: &config.kafka,
+        contract: api::EVENTS,
+        descriptors: api::DESCRIPTORS,
+        consumers: &[],
+    };
+    command::run(&service, args).await
 }
 
 async fn start(rt: &mut Runtime, config: Config) -> anyhow::Result<()> {
     let sealer = Sealer::new(&config.seal)?;
-    let db = config
-        .db
-        .connect(rt, &sealer, &[&platform_db::MIGRATOR, &MIGRATOR])
-        .await?;
+    let db = config.db.connect(rt, &sealer, MIGRATORS).await?;
+    let kafka = config.kafka.connect(rt.name(), rt.registry());
     let verifier = Arc::new(Verifier::new(&config.auth));
 
     rt.grpc(
         &config.grpc,
-        verifier,
-        CatalogServiceServer::new(grpc::Catalog { db }),
+        verifier.clone(),
+        CatalogServiceServer::new(grpc::Catalog { db: db.clone() }),
     );
+    rt.spawn("outbox-relay", {
+        let kafka = kafka.clone();
+        move |stop| platform_events::relay(db, kafka, stop)
+    });
+    rt.spawn("revocations", move |stop| {
+        platform_events::revocations(kafka, verifier, api::EVENTS, stop)
+    });
     Ok(())
 }

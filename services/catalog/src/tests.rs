@@ -1,6 +1,7 @@
 //! Tests through the RPCs, two replicas on one database.
 
 mod access;
+mod events;
 mod faults;
 mod lists;
 mod offers;
@@ -17,7 +18,7 @@ use api::homeward::catalog::v1::{
 use api::homeward::r#type::v1::Money;
 use platform::Running;
 use platform::error::Details;
-use platform_testkit::{Issuer, TestDb, Vars};
+use platform_testkit::{Issuer, Kafka, TestDb, Vars};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use uuid::Uuid;
@@ -40,9 +41,18 @@ struct Person {
 
 impl World {
     async fn start() -> World {
-        let db = platform_testkit::db(&[&platform_db::MIGRATOR, &crate::MIGRATOR]).await;
+        World::start_with(Vars::new()).await
+    }
+
+    async fn start_on(kafka: &Kafka) -> World {
+        World::start_with(kafka.vars()).await
+    }
+
+    async fn start_with(own: Vars) -> World {
+        let db = platform_testkit::db(crate::MIGRATORS).await;
         let issuer = Issuer::start().await;
-        let vars = vars(&db, &issuer);
+        let mut vars = vars(&db, &issuer);
+        vars.extend(own);
         let replicas = [replica(vars.clone()).await, replica(vars).await];
         let clients = replicas.each_ref().map(|replica| {
             let url = format!("http://{}", replica.grpc.unwrap());

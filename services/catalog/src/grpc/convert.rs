@@ -28,6 +28,42 @@ impl From<Offer> for proto::Offer {
     }
 }
 
+impl From<&Offer> for proto::OfferPublished {
+    fn from(offer: &Offer) -> Self {
+        Self {
+            offer_id: offer.id.0.to_string(),
+            version: offer.version,
+            organisation_id: offer.organisation_id.0.to_string(),
+            kind: proto::OfferKind::from(offer.content.kind).into(),
+            area: offer.content.area.clone(),
+            price: Some(price(offer.content.price.clone())),
+        }
+    }
+}
+
+impl From<&Offer> for proto::OfferUpdated {
+    fn from(offer: &Offer) -> Self {
+        Self {
+            offer_id: offer.id.0.to_string(),
+            version: offer.version,
+            organisation_id: offer.organisation_id.0.to_string(),
+            kind: proto::OfferKind::from(offer.content.kind).into(),
+            area: offer.content.area.clone(),
+            price: Some(price(offer.content.price.clone())),
+            state: proto::OfferState::from(offer.state).into(),
+        }
+    }
+}
+
+impl From<&Offer> for proto::OfferRetired {
+    fn from(offer: &Offer) -> Self {
+        Self {
+            offer_id: offer.id.0.to_string(),
+            version: offer.version,
+        }
+    }
+}
+
 impl From<Votes> for proto::Votes {
     fn from(votes: Votes) -> Self {
         let mine = match votes.mine {

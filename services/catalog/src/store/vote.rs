@@ -12,6 +12,13 @@ use sqlx::PgConnection;
 
 use crate::domain::{Error, OfferId, State, UserId, Viewer, Vote, Votes};
 
+/// What came of a vote.
+pub(crate) struct Outcome {
+    pub(crate) votes: Votes,
+    /// The tally has a new version, and is locked until the end of the transaction.
+    pub(crate) changed: bool,
+}
+
 /// Sets the user's vote on a published offer; the same vote again changes nothing.
 pub(crate) async fn cast(
     conn: &mut PgConnection,
@@ -20,7 +27,7 @@ pub(crate) async fn cast(
     viewer: &Viewer,
     value: Vote,
     now: DateTime<Utc>,
-) -> Result<Votes, Error> {
+) -> Result<Outcome, Error> {
     let tally = sqlx::query!(
         "WITH cast_vote AS (
             INSERT INTO votes (offer_id, user_id, value, created_at, updated_at)
@@ -48,18 +55,24 @@ pub(crate) async fn cast(
     .await?;
 
     match tally {
-        Some(tally) => Ok(Votes {
-            up: tally.up,
-            down: tally.down,
-            mine: Some(value),
-            version: tally.version,
+        Some(tally) => Ok(Outcome {
+            votes: Votes {
+                up: tally.up,
+                down: tally.down,
+                mine: Some(value),
+                version: tally.version,
+            },
+            changed: true,
         }),
         None => {
             // A vote that changed nothing has locked its row, so `mine` holds until the commit.
             // Another `mine` means that the offer was published only after the vote was tried.
             let votes = current(conn, offer, user, viewer).await?;
             if votes.mine == Some(value) {
-                Ok(votes)
+                Ok(Outcome {
+                    votes,
+                    changed: false,
+                })
             } else {
                 Err(Error::OfferNotPublished)
             }
@@ -73,7 +86,7 @@ pub(crate) async fn retract(
     offer: OfferId,
     user: UserId,
     viewer: &Viewer,
-) -> Result<Votes, Error> {
+) -> Result<Outcome, Error> {
     let tally = sqlx::query!(
         "WITH retracted AS (
             DELETE FROM votes
@@ -96,13 +109,19 @@ pub(crate) async fn retract(
     .await?;
 
     match tally {
-        Some(tally) => Ok(Votes {
-            up: tally.up,
-            down: tally.down,
-            mine: None,
-            version: tally.version,
+        Some(tally) => Ok(Outcome {
+            votes: Votes {
+                up: tally.up,
+                down: tally.down,
+                mine: None,
+                version: tally.version,
+            },
+            changed: true,
         }),
-        None => current(conn, offer, user, viewer).await,
+        None => Ok(Outcome {
+            votes: current(conn, offer, user, viewer).await?,
+            changed: false,
+        }),
     }
 }
 

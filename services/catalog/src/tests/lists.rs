@@ -412,7 +412,7 @@ async fn a_page_token_opens_for_its_own_query_only() {
 
 #[tokio::test]
 async fn lists_and_search_walk_their_indexes_at_100_000_offers() {
-    let db = platform_testkit::db(&[&platform_db::MIGRATOR, &crate::MIGRATOR]).await;
+    let db = platform_testkit::db(crate::MIGRATORS).await;
     let (mut one, mut two) = (db.connect().await, db.connect().await);
     tokio::join!(fill(&mut one, 1..=50_000), fill(&mut two, 50_001..=100_000));
     sqlx::raw_sql("ANALYZE").execute(&mut one).await.unwrap();

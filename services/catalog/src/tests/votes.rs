@@ -11,7 +11,12 @@ use tonic::Code;
 use super::*;
 
 impl World {
-    async fn cast(&self, voter: &Person, offer: &Offer, value: VoteValue) -> Result<Votes, Status> {
+    pub(super) async fn cast(
+        &self,
+        voter: &Person,
+        offer: &Offer,
+        value: VoteValue,
+    ) -> Result<Votes, Status> {
         let request = CastVoteRequest {
             request_id: id(),
             offer_id: offer.id.clone(),
@@ -26,7 +31,7 @@ impl World {
             .unwrap())
     }
 
-    async fn retract(&self, voter: &Person, offer: &Offer) -> Result<Votes, Status> {
+    pub(super) async fn retract(&self, voter: &Person, offer: &Offer) -> Result<Votes, Status> {
         let request = RetractVoteRequest {
             request_id: id(),
             offer_id: offer.id.clone(),
@@ -41,7 +46,12 @@ impl World {
     }
 
     /// Votes, or takes the vote back, and repeats what was shed as a good client does.
-    async fn insist(&self, voter: &Person, offer: &Offer, value: Option<VoteValue>) -> Votes {
+    pub(super) async fn insist(
+        &self,
+        voter: &Person,
+        offer: &Offer,
+        value: Option<VoteValue>,
+    ) -> Votes {
         loop {
             let answer = match value {
                 Some(value) => self.cast(voter, offer, value).await,
@@ -56,7 +66,7 @@ impl World {
     }
 
     /// The tally, and the count of the vote rows that it stands for.
-    async fn tally(&self, offer: &Offer) -> ((i64, i64, i64), (i64, i64)) {
+    pub(super) async fn tally(&self, offer: &Offer) -> ((i64, i64, i64), (i64, i64)) {
         let mut conn = self.db.connect().await;
         let offer_id: Uuid = offer.id.parse().unwrap();
         let tally = sqlx::query_as("SELECT up, down, version FROM tallies WHERE offer_id = $1")
