@@ -6,6 +6,8 @@ use api::homeward::catalog::v1::CATALOG_SERVICE;
 use api::homeward::catalog::v1::catalog_service_client::CatalogServiceClient;
 use api::homeward::identity::v1::IDENTITY_SERVICE;
 use api::homeward::identity::v1::identity_service_client::IdentityServiceClient;
+use api::homeward::recommendations::v1::RECOMMENDATIONS_SERVICE;
+use api::homeward::recommendations::v1::recommendations_service_client::RecommendationsServiceClient;
 use platform::auth::{Caller, Verifier};
 use platform::client::Channel;
 use platform_graphql::Context;
@@ -21,6 +23,7 @@ type Guarded = InterceptedService<Channel, Forward>;
 pub(crate) struct Clients {
     pub(crate) identity: Channel,
     pub(crate) catalog: Channel,
+    pub(crate) recommendations: Channel,
     pub(crate) verifier: Arc<Verifier>,
 }
 
@@ -59,6 +62,14 @@ impl<'a> Services<'a> {
     pub(crate) fn catalog(&self) -> CatalogServiceClient<Guarded> {
         let forward = self.context.forward(&CATALOG_SERVICE);
         CatalogServiceClient::with_interceptor(self.clients.catalog.clone(), forward)
+    }
+
+    pub(crate) fn recommendations(&self) -> RecommendationsServiceClient<Guarded> {
+        let forward = self.context.forward(&RECOMMENDATIONS_SERVICE);
+        RecommendationsServiceClient::with_interceptor(
+            self.clients.recommendations.clone(),
+            forward,
+        )
     }
 
     pub(crate) fn identity(&self) -> IdentityServiceClient<Guarded> {

@@ -18,6 +18,7 @@ use platform::auth::Verifier;
 use platform::client::{Channel, GrpcTarget, Metrics};
 use platform::config::{AuthArgs, Environment, HttpArgs, duration};
 use platform::{App, Runtime};
+use platform_events::KafkaArgs;
 use platform_graphql::Endpoint;
 
 use crate::clients::Clients;
@@ -31,6 +32,9 @@ struct Config {
     #[command(flatten)]
     auth: AuthArgs,
 
+    #[command(flatten)]
+    kafka: KafkaArgs,
+
     /// Addresses of `identity`, separated by commas.
     #[arg(env = "GRPC_IDENTITY")]
     grpc_identity: GrpcTarget,
@@ -38,6 +42,10 @@ struct Config {
     /// Addresses of `catalog`, separated by commas.
     #[arg(env = "GRPC_CATALOG")]
     grpc_catalog: GrpcTarget,
+
+    /// Addresses of `recommendations`, separated by commas.
+    #[arg(env = "GRPC_RECOMMENDATIONS")]
+    grpc_recommendations: GrpcTarget,
 
     /// Time for a request, handed on to every call that it makes.
     #[arg(env = "REQUEST_DEADLINE", default_value = "10s", value_parser = duration)]
@@ -64,8 +72,18 @@ async fn start(rt: &mut Runtime, config: Config) -> anyhow::Result<()> {
     let clients = Clients {
         identity: Channel::connect(&metrics, "identity", &config.grpc_identity),
         catalog: Channel::connect(&metrics, "catalog", &config.grpc_catalog),
+        recommendations: Channel::connect(
+            &metrics,
+            "recommendations",
+            &config.grpc_recommendations,
+        ),
         verifier: verifier.clone(),
     };
+    let kafka = config.kafka.connect(rt.name(), rt.registry());
+    rt.spawn("revocations", {
+        let verifier = verifier.clone();
+        move |stop| platform_events::revocations(kafka, verifier, api::EVENTS, stop)
+    });
     let open = rt.environment() != Environment::Production;
     let endpoint = Endpoint::new(schema::build(clients, open), verifier)
         .deadline(config.request_deadline)

@@ -89,6 +89,16 @@ impl Cast<'_> {
                 "{ offers(filter: { own: true }) { edges { cursor } } }".to_owned(),
                 json!({}),
             ),
+            "offerOfTheDay" => {
+                self.site.published(&owner).await;
+                let query = r#"{ offerOfTheDay(area: "berlin-mitte") { id } }"#;
+                platform_testkit::until("the offer to be heard of", async || {
+                    let data = self.site.data(None, query, json!({})).await;
+                    (!data["offerOfTheDay"].is_null()).then_some(())
+                })
+                .await;
+                (query.to_owned(), json!({}))
+            }
             "register" => mutation(
                 "userId",
                 json!({

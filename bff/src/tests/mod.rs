@@ -1,8 +1,9 @@
-//! The schema over real services: the binaries of identity and catalog, two BFFs in this process.
+//! The schema over real services in processes of their own, two BFFs in this one.
 
 mod access;
 mod calls;
 mod faults;
+mod recommendation;
 mod schema;
 mod story;
 
@@ -16,7 +17,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use platform::Running;
-use platform_testkit::{Issuer, Stack, Vars, secret, start};
+use platform_testkit::{Issuer, Kafka, Stack, Vars, secret, start, until};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -25,8 +26,11 @@ const PASSWORD: &str = "correct horse battery";
 struct Site {
     stack: Stack,
     bffs: Vec<Running>,
+    /// By which a BFF is started.
+    vars: Vars,
     http: Client<HttpConnector, Full<bytes::Bytes>>,
     turn: AtomicUsize,
+    _kafka: Kafka,
 }
 
 impl Site {
@@ -37,15 +41,19 @@ impl Site {
 
     /// With tokens of the test's making, where there is an issuer.
     async fn with(issuer: Option<&Issuer>) -> Site {
-        let trust = issuer.map(Issuer::vars).unwrap_or_default();
+        let kafka = platform_testkit::kafka();
+        let mut trust = issuer.map(Issuer::vars).unwrap_or_default();
+        trust.extend(kafka.vars());
         let mut identity = trust.clone();
         identity.insert("SERVICE_SECRETS".to_owned(), format!("bff={}", secret()));
         // Quick, and as good a password check as any for these tests.
         identity.insert("PASSWORD_MEMORY_KIB".to_owned(), "64".to_owned());
-        let plan = Stack::of(["identity", "catalog"]).replicas("catalog", 2);
-        let stack = plan
+        let stack = Stack::of(["identity", "catalog", "recommendations"])
+            .replicas("catalog", 2)
+            .replicas("recommendations", 2)
             .vars("identity", identity)
             .vars("catalog", trust.clone())
+            .vars("recommendations", trust.clone())
             .start()
             .await;
 
@@ -53,6 +61,10 @@ impl Site {
         let mut vars = Vars::from([
             ("GRPC_IDENTITY".to_owned(), stack.grpc("identity")),
             ("GRPC_CATALOG".to_owned(), stack.grpc("catalog")),
+            (
+                "GRPC_RECOMMENDATIONS".to_owned(),
+                stack.grpc("recommendations"),
+            ),
             (
                 "JWKS_URL".to_owned(),
                 format!("{own}/.well-known/jwks.json"),
@@ -62,14 +74,16 @@ impl Site {
         vars.extend(trust);
         let bffs = vec![
             start("bff", crate::start, vars.clone()).await,
-            start("bff", crate::start, vars).await,
+            start("bff", crate::start, vars.clone()).await,
         ];
         let http = Client::builder(TokioExecutor::new()).build_http();
         Site {
             stack,
             bffs,
+            vars,
             http,
             turn: AtomicUsize::new(0),
+            _kafka: kafka,
         }
     }
 
@@ -175,6 +189,21 @@ impl Site {
         )
         .await;
         id
+    }
+
+    /// Waits until both BFFs have heard that a token is void.
+    async fn until_revoked(&self, token: &str) {
+        for bff in &self.bffs {
+            until("the token to be refused", async || {
+                let query = "{ viewer { id } }";
+                let answer = self
+                    .ask_at(bff.http.unwrap(), Some(token), query, json!({}))
+                    .await;
+                let reason = &answer["errors"][0]["extensions"]["reason"];
+                (reason == "TOKEN_REVOKED").then_some(())
+            })
+            .await;
+        }
     }
 
     /// Calls that both BFFs have made to a service.

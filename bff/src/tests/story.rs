@@ -124,22 +124,20 @@ async fn a_session_is_opened_renewed_and_ended() {
         json!({ "currentPassword": PASSWORD, "newPassword": new }),
     )
     .await;
-    site.done(
-        None,
-        "login",
-        "viewer { id }",
-        json!({ "email": person.email, "password": new }),
-    )
-    .await;
+    let login = json!({ "email": person.email, "password": new });
+    let opened = site.done(None, "login", fields, login).await;
+    site.until_revoked(&token).await;
+
+    let token = text(&opened["tokens"]["accessToken"]);
     site.done(Some(&token), "logout", "", json!({})).await;
-    site.done(Some(&token), "logout", "", json!({})).await;
+    site.until_revoked(&token).await;
 
     let refresh = "mutation($t: String!) { refreshSession(input: { refreshToken: $t }) { tokens { accessToken } } }";
     let ended = site
         .ask(
             None,
             refresh,
-            json!({ "t": renewed["tokens"]["refreshToken"] }),
+            json!({ "t": opened["tokens"]["refreshToken"] }),
         )
         .await;
     assert_eq!(ended["data"], json!({ "refreshSession": null }));

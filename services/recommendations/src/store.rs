@@ -1,0 +1,4 @@
+//! All SQL of the service, as functions over a connection.
+
+pub(crate) mod choice;
+pub(crate) mod model;
