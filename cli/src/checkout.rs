@@ -49,6 +49,11 @@ impl Checkout {
         Ok(names)
     }
 
+    /// Where programs lie that no package of the system has; they are no part of a stack.
+    pub(crate) fn tools(&self) -> PathBuf {
+        self.root.join(".homeward/tools")
+    }
+
     pub(crate) fn folder(&self, name: impl ToString) -> Folder {
         Folder {
             root: self.root.clone(),

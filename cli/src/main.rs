@@ -37,11 +37,15 @@ enum Command {
     Status(commands::status::Args),
     /// Runs everything that must pass, and prints the seconds of each stage.
     Test(commands::test::Args),
+    /// Measures a part of the platform beside its peers.
+    Bench(commands::bench::Args),
     /// Looks for what would keep `up` or `test` from working.
     Doctor(commands::doctor::Args),
     /// Looks after databases in development.
     #[command(subcommand)]
     Db(commands::db::Command),
+    /// Shows events, and decides about parked ones.
+    Events(commands::events::Args),
     /// Runs a command that dies with its parent.
     #[command(hide = true)]
     Child(commands::child::Args),
@@ -68,7 +72,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Down(args) => commands::down::run(&checkout, &args),
         Command::Status(args) => commands::status::run(&checkout, &args),
         Command::Test(args) => commands::test::run(&checkout, &args),
+        Command::Bench(args) => commands::bench::run(&checkout, &args),
         Command::Doctor(args) => commands::doctor::run(&checkout, &args),
+        Command::Events(args) => commands::events::run(&checkout, &args),
         Command::Db(command) => commands::db::run(&checkout, &command),
         Command::Child(_) => Ok(ExitCode::FAILURE),
     }

@@ -9,28 +9,53 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use crate::{os::account, stack::postgres};
+use crate::{
+    os::account,
+    stack::{kafka, postgres},
+};
 
 /// Something that is needed from the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     Compiler,
+    Librdkafka,
     Postgres,
+    Java,
+    Maven,
     Python,
     Venv,
+    Kcat,
 }
 
 impl Need {
-    pub(crate) const FOR_UP: &[Self] = &[Self::Compiler, Self::Postgres];
-    pub(crate) const FOR_TEST: &[Self] =
-        &[Self::Compiler, Self::Postgres, Self::Python, Self::Venv];
+    pub(crate) const FOR_UP: &[Self] = &[
+        Self::Compiler,
+        Self::Librdkafka,
+        Self::Postgres,
+        Self::Java,
+        Self::Maven,
+    ];
+    pub(crate) const FOR_TEST: &[Self] = &[
+        Self::Compiler,
+        Self::Librdkafka,
+        Self::Postgres,
+        Self::Java,
+        Self::Maven,
+        Self::Python,
+        Self::Venv,
+        Self::Kcat,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Compiler => "a C compiler",
+            Self::Librdkafka => "what builds librdkafka (g++, make, pkg-config, OpenSSL)",
             Self::Postgres => "Postgres",
+            Self::Java => "Java 17 or later",
+            Self::Maven => "Maven",
             Self::Python => "Python 3",
             Self::Venv => "Python's venv",
+            Self::Kcat => "kcat",
         }
     }
 
@@ -38,20 +63,36 @@ impl Need {
     fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Compiler => &["gcc", "libc6-dev"],
+            Self::Librdkafka => &["g++", "libssl-dev", "make", "pkg-config"],
             Self::Postgres => &["postgresql"],
+            Self::Java => &["openjdk-17-jre-headless"],
+            Self::Maven => &["maven"],
             Self::Python => &["python3"],
             Self::Venv => &["python3-venv"],
+            Self::Kcat => &["kcat"],
         }
     }
 
     pub(crate) fn met(self) -> bool {
         match self {
             Self::Compiler => runs("cc", &["--version"]),
+            Self::Librdkafka => {
+                in_path("g++") && in_path("make") && runs("pkg-config", &["--exists", "openssl"])
+            }
             Self::Postgres => postgres::programs().is_some(),
+            Self::Java => kafka::java().is_some(),
+            Self::Maven => in_path("mvn"),
             Self::Python => runs("python3", &["--version"]),
             Self::Venv => runs("python3", &["-c", "import ensurepip, venv"]),
+            Self::Kcat => in_path("kcat"),
         }
     }
+}
+
+/// For what would take a while to say its version.
+fn in_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 pub(crate) fn runs(program: &str, args: &[&str]) -> bool {

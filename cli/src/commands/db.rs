@@ -7,16 +7,13 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use super::{Base, test::database::Database};
+use super::{Base, plan_of, test::database::Database};
 use crate::{
     checkout::Checkout,
     os::process::Signal,
     stack::{
-        describe,
         plan::{Plan, postgres_port},
         postgres::Postgres,
-        replicas::Replicas,
-        state::State,
         supervisor,
     },
 };
@@ -61,30 +58,17 @@ fn change(
     if !matches!(environment.as_str(), "development" | "test") {
         bail!("this deletes data, and ENVIRONMENT is {environment}");
     }
-    let folder = checkout.folder(base);
-    let state = State::read(&folder)?.filter(State::supervised);
-    let state = state.with_context(|| {
-        format!("no stack runs at port base {base}; `./homeward up` starts one")
-    })?;
+    let (state, plan) = plan_of(checkout, base)?;
     if !state.status.ready {
         bail!(
             "the stack at port base {base} is {}; try again when it is ready",
             state.step
         );
     }
-    let descriptions = describe::all(&state.programs, &checkout.services()?)?;
-    let plan = Plan::new(
-        checkout,
-        base,
-        state.programs,
-        descriptions,
-        &Replicas::default(),
-        &state.only,
-    )?;
-    let postgres = Postgres::durable(&folder, postgres_port(base))?;
+    let postgres = Postgres::durable(&plan.folder, postgres_port(base))?;
     work(&plan, &postgres)?;
 
-    let _ = fs::remove_file(folder.demo());
+    let _ = fs::remove_file(plan.folder.demo());
     // What they know by heart, such as keys, is no longer true; the supervisor starts them again.
     for process in state.processes.iter().filter(|process| process.replica > 0) {
         process.identity.end(Signal::TERM, Duration::from_secs(25));

@@ -6,7 +6,7 @@ use crate::{
     os::ports,
     packages::{Need, runs},
     progress::answer,
-    stack::{plan::SPAN, state::State},
+    stack::{kafka, plan::SPAN, state::State},
 };
 
 #[derive(clap::Args)]
@@ -20,6 +20,13 @@ type Finding = Result<String, String>;
 
 pub(crate) fn run(checkout: &Checkout, args: &Args) -> anyhow::Result<ExitCode> {
     let mut findings: Vec<Finding> = tools();
+    findings.push(Ok(match kafka::Tools::find(checkout) {
+        Ok(_) => format!("Apache Kafka {}", kafka::version()),
+        Err(_) => format!(
+            "Apache Kafka {} comes with the first `up`",
+            kafka::version()
+        ),
+    }));
     findings.push(disk(&checkout.root));
     findings.extend(stacks(checkout));
     findings.push(free_ports(checkout, args.base.port_base));

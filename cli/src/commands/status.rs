@@ -57,6 +57,9 @@ pub(crate) fn text(status: &Status) -> String {
     if let Some(url) = &status.postgres {
         lines.push(format!("Postgres  {url}"));
     }
+    if let Some(address) = &status.kafka {
+        lines.push(format!("Kafka     {address}"));
+    }
     if let (Some(password), Some(account)) = (&status.demo.password, status.demo.accounts.first()) {
         lines.push(format!(
             "demo      {} accounts, such as {}, password {password}",
@@ -71,7 +74,7 @@ pub(crate) fn text(status: &Status) -> String {
             .map(|pid| format!("pid {pid}"))
             .unwrap_or_default();
         lines.push(format!(
-            "{:<10} {:<2} {:<10} {:<12} {}",
+            "{:<16} {:<2} {:<10} {:<12} {}",
             service.name,
             service.replica,
             service.state.word(),

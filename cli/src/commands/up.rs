@@ -20,7 +20,7 @@ use crate::{
     packages::{self, Need},
     progress::{Progress, answer},
     stack::{
-        describe,
+        describe, kafka,
         plan::Plan,
         replicas::Replicas,
         state::{State, Status},
@@ -72,6 +72,7 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> anyhow::Result<ExitCode> 
                 return already(args, &folder, &state, &stop, &mut progress);
             }
             packages::ensure(Need::FOR_UP)?;
+            kafka::ensure(checkout, &stop, &mut progress)?;
             cargo::build(checkout, Targets::Programs, &[], &stop, &mut progress)?.programs
         }
     };

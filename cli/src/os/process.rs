@@ -102,6 +102,21 @@ impl Launch {
             .append(true)
             .mode(0o600)
             .open(&self.log)?;
+        let mut command = self.command();
+        command
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .process_group(0);
+        command.spawn()
+    }
+
+    /// As [`Launch::start`], as part of what this process does: it gets Ctrl-C, too, and complains
+    /// where this process would.
+    pub(crate) fn start_in_front(&self, out: Stdio) -> io::Result<Child> {
+        self.command().stdout(out).spawn()
+    }
+
+    fn command(&self) -> Command {
         let mut command = Command::new(MYSELF);
         command
             .arg("child")
@@ -114,14 +129,11 @@ impl Launch {
             .envs(inherited())
             .envs(&self.env)
             .current_dir(&self.folder)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .process_group(0);
+            .stdin(Stdio::null());
         if let Some(account) = self.run_as {
             command.uid(account.uid).gid(account.gid);
         }
-        command.spawn()
+        command
     }
 }
 

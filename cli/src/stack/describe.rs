@@ -12,11 +12,19 @@ pub(crate) struct Description {
     /// `grpc`, `http`, `admin`.
     #[serde(default)]
     pub(crate) ports: Vec<String>,
-    /// Infrastructure: `postgres`.
+    /// Infrastructure: `postgres`, `kafka`.
     #[serde(default)]
     pub(crate) needs: Vec<String>,
     #[serde(default)]
     pub(crate) config: Vec<Variable>,
+    #[serde(default)]
+    pub(crate) commands: Vec<Subcommand>,
+}
+
+/// What a service can do besides serving.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Subcommand {
+    pub(crate) name: String,
 }
 
 /// One option of a service.
@@ -33,6 +41,10 @@ pub(crate) struct Variable {
 impl Description {
     pub(crate) fn has_port(&self, port: &str) -> bool {
         self.ports.iter().any(|name| name == port)
+    }
+
+    pub(crate) fn has_command(&self, name: &str) -> bool {
+        self.commands.iter().any(|command| command.name == name)
     }
 
     pub(crate) fn needs(&self, what: &str) -> bool {
@@ -82,6 +94,7 @@ mod tests {
         .unwrap();
         assert!(description.has_port("grpc") && !description.has_port("http"));
         assert!(description.needs("postgres"));
+        assert!(description.has_command("migrate") && !description.has_command("events"));
         assert!(description.config[0].secret && description.config[0].required);
     }
 

@@ -9,9 +9,12 @@ use anyhow::{Context, bail};
 
 use super::{
     describe::{Description, Variable},
-    plan::{Endpoint, Plan, postgres_port, url},
+    plan::{Endpoint, Plan, kafka_ports, postgres_port, url},
 };
 use crate::os::secret;
+
+/// Stands before the names of topics and consumer groups; the broker is this stack's alone.
+const RESOURCE_PREFIX: &str = "homeward.";
 
 /// What a process is started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +95,14 @@ fn known(plan: &Plan, endpoint: &Endpoint) -> BTreeMap<String, Value> {
         (
             "JWKS_URL".to_owned(),
             Value::Plain(format!("{}/.well-known/jwks.json", plan.issuer())),
+        ),
+        (
+            "KAFKA_BROKERS".to_owned(),
+            address(kafka_ports(plan.port_base).0),
+        ),
+        (
+            "RESOURCE_PREFIX".to_owned(),
+            Value::Plain(RESOURCE_PREFIX.to_owned()),
         ),
         ("DATABASE_URL".to_owned(), file("database-url")),
         (
@@ -179,7 +190,7 @@ mod tests {
     fn a_service_gets_what_it_reads_and_nothing_else() {
         let plan = plan("catalog=2", &[]).unwrap();
         let bff = service(
-            r#"[{"env": "LISTEN_HTTP"}, {"env": "GRPC_CATALOG"}, {"env": "SEAL_KEY", "secret": true},
+            r#"[{"env": "LISTEN_HTTP"}, {"env": "GRPC_CATALOG"}, {"env": "KAFKA_BROKERS"}, {"env": "SEAL_KEY", "secret": true},
                 {"env": "MIGRATE_DATABASE_URL", "secret": true}, {"env": "SOME_LIMIT"}]"#,
         );
         let variables = of(&plan, &bff, &plan.endpoints[0], Purpose::Serve).unwrap();
@@ -188,6 +199,7 @@ mod tests {
                 "GRPC_CATALOG",
                 "http://127.0.0.1:4631,http://127.0.0.1:4635",
             ),
+            ("KAFKA_BROKERS", "127.0.0.1:4622"),
             ("LISTEN_HTTP", "127.0.0.1:4600"),
             (
                 "SEAL_KEY_FILE",

@@ -7,6 +7,7 @@
 pub(crate) mod databases;
 pub(crate) mod describe;
 pub(crate) mod environment;
+pub(crate) mod kafka;
 pub(crate) mod plan;
 pub(crate) mod postgres;
 pub(crate) mod probe;

@@ -1,13 +1,13 @@
 //! Which process gets which port.
 //!
-//! Port base +0..9 BFF, +10..19 identity's HTTP, +20 Postgres, from +30 gRPC and admin ports. The
+//! Port base +0..9 BFF, +10..19 identity's HTTP, +20 Postgres, +22 and +23 Kafka, from +30 gRPC and admin ports. The
 //! first replicas of all services come first, so that their ports do not depend on `--replicas`.
 
 use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::bail;
 
-use super::{describe::Description, postgres::Postgres, replicas::Replicas};
+use super::{describe::Description, kafka::Kafka, postgres::Postgres, replicas::Replicas};
 use crate::checkout::{Checkout, Folder};
 
 pub(crate) const DEFAULT_BASE: u16 = 4600;
@@ -15,6 +15,7 @@ pub(crate) const DEFAULT_BASE: u16 = 4600;
 pub(crate) const SPAN: u16 = 100;
 const IDENTITY: u16 = 10;
 const POSTGRES: u16 = 20;
+const KAFKA: u16 = 22;
 const SERVICES: u16 = 30;
 
 /// All there is to know before anything is started.
@@ -81,13 +82,20 @@ impl Plan {
         })
     }
 
-    /// Infrastructure that the started services need, in the order of starting.
-    pub(crate) fn infrastructure(&self) -> anyhow::Result<Vec<Postgres>> {
-        let needed = self
-            .started_services()
-            .any(|service| service.needs("postgres"));
-        let postgres = needed.then(|| Postgres::durable(&self.folder, self.port_base + POSTGRES));
-        postgres.into_iter().collect()
+    /// Postgres, if a started service needs it.
+    pub(crate) fn postgres(&self) -> anyhow::Result<Option<Postgres>> {
+        let postgres = || Postgres::durable(&self.folder, postgres_port(self.port_base));
+        self.needs("postgres").then(postgres).transpose()
+    }
+
+    /// Kafka, if a started service needs it.
+    pub(crate) fn kafka(&self) -> anyhow::Result<Option<Kafka>> {
+        let kafka = || Kafka::durable(&self.checkout, &self.folder, kafka_ports(self.port_base));
+        self.needs("kafka").then(kafka).transpose()
+    }
+
+    fn needs(&self, what: &str) -> bool {
+        self.started_services().any(|service| service.needs(what))
     }
 
     pub(crate) fn started_services(&self) -> impl Iterator<Item = &Description> {
@@ -110,6 +118,7 @@ impl Plan {
         let mut ports: Vec<u16> = of_services
             .flatten()
             .chain([postgres_port(self.port_base)])
+            .chain(<[u16; 2]>::from(kafka_ports(self.port_base)))
             .collect();
         ports.sort_unstable();
         ports
@@ -132,6 +141,11 @@ impl Plan {
 
 pub(crate) fn postgres_port(port_base: u16) -> u16 {
     port_base + POSTGRES
+}
+
+/// For clients, and for the broker's own controller.
+pub(crate) fn kafka_ports(port_base: u16) -> (u16, u16) {
+    (port_base + KAFKA, port_base + KAFKA + 1)
 }
 
 pub(crate) fn url(port: u16) -> String {
@@ -204,7 +218,8 @@ pub(crate) mod tests {
     pub(crate) fn services() -> Vec<Description> {
         serde_json::from_str(
             r#"[{"name": "bff", "ports": ["http", "admin"]},
-                {"name": "catalog", "ports": ["grpc", "admin"], "needs": ["postgres"]},
+                {"name": "catalog", "ports": ["grpc", "admin"], "needs": ["postgres", "kafka"],
+                 "commands": [{"name": "events"}]},
                 {"name": "identity", "ports": ["grpc", "http", "admin"], "needs": ["postgres"]}]"#,
         )
         .unwrap()
@@ -238,6 +253,7 @@ pub(crate) mod tests {
         );
         assert_eq!(plan.issuer(), "http://127.0.0.1:4610");
         assert_eq!(postgres_port(4600), 4620);
+        assert_eq!(kafka_ports(4600), (4622, 4623));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::process::Check;
+use super::{kafka::metadata, process::Check};
 use crate::http;
 
 /// How often one that is not ready, and one that is.
@@ -80,6 +80,11 @@ fn ask(check: &Check) -> Result<(), String> {
         Check::Http(port, path) => match http::get(*port, path, TIMEOUT) {
             Ok(answer) if answer.status == 200 => Ok(()),
             Ok(answer) => Err(answer.body.trim().to_owned()),
+            Err(error) => Err(error.to_string()),
+        },
+        Check::Kafka(port) => match metadata::brokers(*port, TIMEOUT) {
+            Ok(0) => Err("it knows no broker yet".to_owned()),
+            Ok(_) => Ok(()),
             Err(error) => Err(error.to_string()),
         },
         Check::Command(program, args) => {

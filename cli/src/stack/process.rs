@@ -31,6 +31,8 @@ pub(crate) struct Spec {
 pub(crate) enum Check {
     /// A GET of this port and path is answered with 200.
     Http(u16, &'static str),
+    /// Kafka at this port serves.
+    Kafka(u16),
     /// A command succeeds.
     Command(PathBuf, Vec<OsString>),
 }

@@ -3,6 +3,7 @@
 //! All processes are started from the thread that calls [`run`], which must be the main one.
 
 use std::{
+    ffi::OsString,
     fs::{self, File, OpenOptions},
     io::Write,
     path::Path,
@@ -49,12 +50,16 @@ pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] File);
 
 /// None when another process holds it.
 pub(crate) fn lock(folder: &Folder) -> anyhow::Result<Option<Lock>> {
-    let path = folder.lock();
+    lock_file(&folder.lock())
+}
+
+/// As [`lock`], for what is not of one stack.
+pub(crate) fn lock_file(path: &Path) -> anyhow::Result<Option<Lock>> {
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
-        .open(&path)
+        .open(path)
         .with_context(|| format!("cannot open {}", path.display()))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(Lock(file))),
@@ -116,7 +121,7 @@ pub(crate) fn run(
             step: String::new(),
             status: Status::default(),
             processes: Vec::new(),
-            data: plan.folder.data().display().to_string(),
+            data: places(&plan.folder),
             programs: plan.programs.clone(),
         },
     };
@@ -153,15 +158,21 @@ impl Supervisor<'_> {
             .then(|| self.plan.issuer());
         self.state.status.graphql = self.plan.graphql();
 
-        let infrastructure = self.plan.infrastructure()?;
-        for postgres in &infrastructure {
+        let postgres = self.plan.postgres()?;
+        if let Some(postgres) = &postgres {
             self.step("starting postgres")?;
             postgres.prepare()?;
             self.state.status.postgres = Some(postgres.url());
-            self.infrastructure.push(Process::new(postgres.spec()));
+            self.start_infrastructure(postgres.spec())?;
         }
-        self.until_ready(|this| &this.infrastructure)?;
-        for postgres in &infrastructure {
+        if let Some(kafka) = self.plan.kafka()? {
+            self.step("starting kafka")?;
+            kafka.prepare()?;
+            self.state.status.kafka = Some(kafka.brokers());
+            self.start_infrastructure(kafka.spec())?;
+        }
+        if let Some(postgres) = &postgres {
+            self.until_ready(|process| process.spec.name == "postgres")?;
             self.migrate(postgres)?;
         }
 
@@ -171,7 +182,8 @@ impl Supervisor<'_> {
             let spec = service(self.plan, endpoint)?;
             self.services.push(Process::new(spec));
         }
-        self.until_ready(|this| &this.services)?;
+        // Kafka may take longer than they do: they serve without it.
+        self.until_ready(|_| true)?;
 
         if demo::possible(self.plan) && !demo::complete(self.plan) {
             self.step("loading demo data")?;
@@ -185,6 +197,13 @@ impl Supervisor<'_> {
         }
         self.state.status.demo = demo::status(self.plan)?;
         self.step("running")?;
+        self.tick()?;
+        Ok(())
+    }
+
+    /// It gets ready while others are prepared.
+    fn start_infrastructure(&mut self, spec: Spec) -> anyhow::Result<()> {
+        self.infrastructure.push(Process::new(spec));
         self.tick()?;
         Ok(())
     }
@@ -332,13 +351,13 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    fn until_ready(&mut self, which: fn(&Self) -> &Vec<Process>) -> anyhow::Result<()> {
+    fn until_ready(&mut self, which: fn(&Process) -> bool) -> anyhow::Result<()> {
         let began = Instant::now();
         loop {
             self.tick()?;
-            let waiting: Vec<&Process> = which(self)
-                .iter()
-                .filter(|process| process.phase != Phase::Ready)
+            let all = self.infrastructure.iter().chain(&self.services);
+            let waiting: Vec<&Process> = all
+                .filter(|process| which(process) && process.phase != Phase::Ready)
                 .collect();
             let Some(first) = waiting.first() else {
                 return Ok(());
@@ -380,6 +399,17 @@ impl Supervisor<'_> {
     }
 }
 
+/// Where data are kept; Postgres of root has another place than the rest.
+fn places(folder: &Folder) -> String {
+    let mut places = vec![folder.data(), folder.path()];
+    places.dedup();
+    let places: Vec<String> = places
+        .iter()
+        .map(|place| place.display().to_string())
+        .collect();
+    places.join(" and ")
+}
+
 fn end(processes: &mut [Process]) {
     for process in processes.iter() {
         process.signal(process.spec.stop);
@@ -402,6 +432,21 @@ fn service(plan: &Plan, endpoint: &Endpoint) -> anyhow::Result<Spec> {
         launch: launch(plan, endpoint, Purpose::Serve, &log)?,
         stop: Signal::TERM,
         check: Check::Http(endpoint.admin, "/ready"),
+    })
+}
+
+/// A command of a service, with the environment that its first replica has.
+pub(crate) fn command(
+    plan: &Plan,
+    service: &str,
+    arguments: Vec<OsString>,
+) -> anyhow::Result<Launch> {
+    let mut endpoints = plan.endpoints.iter();
+    let endpoint = endpoints.find(|endpoint| endpoint.service == service);
+    let endpoint = endpoint.context("a service without an endpoint")?;
+    Ok(Launch {
+        args: arguments,
+        ..launch(plan, endpoint, Purpose::Serve, service)?
     })
 }
 

@@ -121,7 +121,7 @@ fn python_for(session: &Session<'_>) -> anyhow::Result<PathBuf> {
     let Ok(text) = fs::read_to_string(&requirements) else {
         return Ok("python3".into());
     };
-    let venv = session.root().join(".homeward/tools/e2e");
+    let venv = session.checkout.tools().join("e2e");
     let python = venv.join("bin/python3");
     let installed = venv.join("installed");
     let wanted = hash::hex(text.as_bytes());

@@ -1,5 +1,6 @@
 //! `homeward test`: everything that must pass, a stage at a time.
 
+pub(crate) mod broker;
 mod build;
 pub(crate) mod database;
 mod e2e;
@@ -39,7 +40,7 @@ enum Stage {
     Build,
     /// The compiler and clippy have no complaint; told by the build.
     Lints,
-    /// `cargo test`, with a Postgres of its own.
+    /// `cargo test`, with a Postgres and a Kafka of its own.
     Tests,
     /// The scripts of `tests/e2e`, against a whole stack.
     E2e,
@@ -113,9 +114,12 @@ fn stages(
     }
     if wanted(Stage::Tests) {
         session.stage("tests", |session| {
+            let broker = broker::Broker::start(session)?;
             let database = database::Database::start(session)?;
+            broker.until_ready()?;
             let variables = [
                 ("TEST_DATABASE_URL", database.url()),
+                ("TEST_KAFKA_BROKERS", broker.address()),
                 build::wrapper(),
                 build::lints(),
             ];
