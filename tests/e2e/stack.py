@@ -200,11 +200,13 @@ def in_parallel(threads, work, items):
 def listening_pid(port):
     """The process that listens on a port of the loopback address, or None."""
     inodes = set()
-    with open("/proc/net/tcp", encoding="ascii") as table:
-        for line in table.readlines()[1:]:
-            fields = line.split()
-            if fields[3] == "0A" and int(fields[1].split(":")[1], 16) == port:
-                inodes.add(f"socket:[{fields[9]}]")
+    # Java listens on IPv6 sockets for IPv4 addresses, too.
+    for name in ("tcp", "tcp6"):
+        with open(f"/proc/net/{name}", encoding="ascii") as table:
+            for line in table.readlines()[1:]:
+                fields = line.split()
+                if fields[3] == "0A" and int(fields[1].split(":")[1], 16) == port:
+                    inodes.add(f"socket:[{fields[9]}]")
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
