@@ -1,5 +1,4 @@
 use futures_util::future::join_all;
-use tokio::sync::oneshot;
 
 use super::*;
 
@@ -27,43 +26,49 @@ async fn one_vote_on_a_new_offer_does_not_win_against_many() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_asked_at_once_while_votes_come_in_answer_the_same() {
+async fn replicas_that_come_second_answer_what_the_first_has_chosen() {
     let world = World::start().await;
-    let ids: Vec<Uuid> = (0..8).map(|_| Uuid::now_v7()).collect();
-    let areas: Vec<String> = (0..10).map(|number| format!("area-{number}")).collect();
+    let [best, chosen] = [(); 2].map(|()| Uuid::now_v7());
+    world
+        .hear([
+            published(chosen, 1, AREA),
+            published(best, 1, AREA),
+            cast(best, 1, 9, 0),
+        ])
+        .await;
+    // A choice that nobody sees yet, of what was the best a moment ago.
     let mut conn = world.db.connect().await;
-    // Each area has offers of its own, of which another one is the best with every moment.
-    for area in &areas {
-        for _ in &ids {
-            let statement = "WITH offer AS (
-                    INSERT INTO offers (id, area, published, version)
-                    VALUES (gen_random_uuid(), $1, true, 1)
-                    RETURNING id
-                )
-                INSERT INTO tallies (offer_id, up, down, version) SELECT id, 0, 0, 1 FROM offer";
-            let inserted = sqlx::query(statement).bind(area).execute(&mut conn);
-            inserted.await.unwrap();
-        }
-    }
-    let (stop, mut stopped) = oneshot::channel::<()>();
-    let votes = tokio::spawn(async move {
-        while stopped.try_recv().is_err() {
-            sqlx::query("UPDATE tallies SET up = (1000 * random())::int")
-                .execute(&mut conn)
+    let mut tx = conn.begin().await.unwrap();
+    sqlx::query(
+        "INSERT INTO offers_of_the_day (area, day, offer_id, chosen_at)
+        VALUES ($1, (now() AT TIME ZONE 'utc')::date, $2, now())",
+    )
+    .bind(AREA)
+    .bind(chosen)
+    .execute(&mut *tx)
+    .await
+    .unwrap();
+
+    let answers = join_all((0..8).map(|_| world.ask(AREA)));
+    let then_commit = async {
+        let mut watch = world.db.connect().await;
+        until("both replicas to wait for the choice", async || {
+            let statement = "SELECT count(DISTINCT client_port) FROM pg_stat_activity
+                WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            let waiting: i64 = sqlx::query_scalar(statement)
+                .fetch_one(&mut watch)
                 .await
                 .unwrap();
-        }
-    });
-    for area in &areas {
-        let answers = join_all((0..24).map(|_| world.ask(area))).await;
-        let first = answers[0].clone().unwrap();
-        assert!(
-            answers.iter().all(|answer| *answer == Ok(first)),
-            "{answers:?}"
-        );
-    }
-    stop.send(()).unwrap();
-    votes.await.unwrap();
+            (waiting == 8).then_some(())
+        })
+        .await;
+        tx.commit().await.unwrap();
+    };
+    let (answers, ()) = tokio::join!(answers, then_commit);
+    assert!(
+        answers.iter().all(|answer| *answer == Ok(chosen)),
+        "{answers:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
