@@ -148,6 +148,11 @@ class World:
             return self.voters[voter].payload("retractVote", RETRACT_VOTE, input=request)["votes"]
         return self.voters[voter].payload("castVote", CAST_VOTE, input=request | {"value": value})["votes"]
 
+    def counts(self):
+        """The votes on the offers as anybody sees them."""
+        reader = Client(status()["graphql"])
+        return [reader.data(VOTES, id=offer)["offer"]["votes"] for offer in self.offers]
+
     def say(self, key, version, payload=None, **headers):
         """Puts an event of `key` into the log as its owner would, except for what is given."""
         if payload is None:
@@ -454,6 +459,23 @@ def listens(port):
         return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
+def vote_without_a_broker(world, heard):
+    """Votes and a registration that are not sent: the events, all votes, and the counts of our offers."""
+    for voter in range(4):
+        for offer, value in ((0, "DOWN"), (1, "UP"), (1, "DOWN"), (1, None)):
+            world.vote(voter, offer, value)
+    register(status()["graphql"], "MOVER", new_id()[:8], "late")
+    waiting, counts = unsent(), world.counts()
+    listed = [line["waiting"] + line["held"] for line in events_json("list") if "says" in line]
+    assert sum(listed) == len(waiting), (listed, len(waiting))
+    assert any(topic == "events.user" for _, topic, *_ in waiting), waiting
+    for key, count in zip(world.keys, counts):
+        versions = sorted(int(version) for _, topic, of, version, *_ in waiting if (topic, of) == ("events.vote", key))
+        known, last = heard.get(("events.vote", key), (0,))[0], count["version"]
+        assert versions == list(range(known + 1, last + 1)) and len(versions) >= 4, (versions, count, known)
+    return waiting, ballots(), counts
+
+
 def everything_killed_is_as_it_was(world):
     """Votes, events that wait to be sent, and positions outlive a broker that stands still and a kill of the CLI."""
     stuck = new_id()
@@ -468,26 +490,14 @@ def everything_killed_is_as_it_was(world):
     supervisor, _ = processes()[stack["services"][0]["pid"]]
     broker = listening_pid(int(stack["kafka"].rsplit(":", 1)[1]))
     os.kill(broker, signal.SIGSTOP)
-    for voter in range(4):
-        for offer, value in ((0, "DOWN"), (1, "UP"), (1, "DOWN"), (1, None)):
-            world.vote(voter, offer, value)
-    register(stack["graphql"], "MOVER", new_id()[:8], "late")
-
-    waiting = unsent()
-    assert any(topic == "events.user" for _, topic, *_ in waiting), waiting
-    listed = [line["waiting"] + line["held"] for line in events_json("list") if "says" in line]
-    assert sum(listed) == len(waiting), (listed, len(waiting))
-    votes, counts = ballots(), [world.seller.data(VOTES, id=offer)["offer"]["votes"] for offer in world.offers]
-    for key, count in zip(world.keys, counts):
-        versions = sorted(int(version) for _, topic, of, version, *_ in waiting if (topic, of) == ("events.vote", key))
-        last, known = count["version"], heard["events.vote", key][0]
-        assert versions == list(range(known + 1, last + 1)) and last >= known + 4, (versions, count, known)
-
-    members = family(supervisor)
-    assert broker in members and {service["pid"] for service in stack["services"]} <= members.keys(), members
-    # The broker has to go now, too: it cannot hear that it should while it stands still.
-    kill(supervisor)
-    kill(broker)
+    try:
+        waiting, votes, counts = vote_without_a_broker(world, heard)
+        members = family(supervisor)
+        assert broker in members and {service["pid"] for service in stack["services"]} <= members.keys(), members
+        kill(supervisor)
+    finally:
+        # Standing still, it cannot hear that it should end.
+        kill(broker)
     wait_until(lambda: not members.items() & family(1).items(), f"{len(members)} processes to be gone", 60)
     base = int(os.environ["HOMEWARD_PORT_BASE"])
     left = [port for port in range(base, base + 100) if listens(port)]
@@ -496,8 +506,7 @@ def everything_killed_is_as_it_was(world):
 
     end = wait_until(lambda: caught_up(world), "everything to be sent and read", 120)
     assert ballots() == votes, "there are other votes than before"
-    reader = Client(status()["graphql"])
-    assert [reader.data(VOTES, id=offer)["offer"]["votes"] for offer in world.offers] == counts
+    assert world.counts() == counts
     sent, count_heard = sent_since(world, begin)
     assert sorted(sent) == waiting, [event for event in sent + waiting if (event in sent) != (event in waiting)]
     order = {}
