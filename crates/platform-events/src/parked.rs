@@ -256,10 +256,16 @@ pub(crate) async fn done(tx: &mut PgConnection, first: &Parked) -> sqlx::Result<
     inbox::settle(tx, &first.consumer, &first.topic, &first.key, version).await
 }
 
-/// It failed again.
-pub(crate) async fn failed(conn: &mut PgConnection, id: Uuid, detail: &str) -> sqlx::Result<()> {
-    sqlx::query("UPDATE platform.parked SET cause = 'failed', detail = $2 WHERE id = $1")
+/// It could not be handled again, maybe for another cause.
+pub(crate) async fn failed(
+    conn: &mut PgConnection,
+    id: Uuid,
+    cause: Cause,
+    detail: &str,
+) -> sqlx::Result<()> {
+    sqlx::query("UPDATE platform.parked SET cause = $2, detail = $3 WHERE id = $1")
         .bind(id)
+        .bind(cause.word())
         .bind(detail)
         .execute(conn)
         .await?;

@@ -10,7 +10,7 @@ use super::Consumer;
 use super::message::Message;
 use super::step::{Failure, Outcome};
 use crate::inbox;
-use crate::parked::{self, Filter, Parked};
+use crate::parked::{self, Cause, Filter, Parked};
 
 const HANDLE_TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -87,36 +87,40 @@ impl Consumer {
                 let detail = format!("{} is before it", first.id);
                 return Ok(First::Failed(only, detail));
             }
-            let failure = match self.redrive_event(&mut tx, &first).await {
+            let (cause, detail) = match self.redrive_event(&mut tx, &first).await {
                 Ok(Ok(())) => {
                     parked::done(&mut tx, &first).await?;
                     tx.commit().await?;
                     return Ok(First::Handled);
                 }
-                Ok(Err(detail)) => detail,
-                Err(failure) => failure.to_string(),
+                Ok(Err(refused)) => refused,
+                Err(failure) => (Cause::Failed, failure.to_string()),
             };
-            warn!("a parked event has failed again: {failure}");
+            warn!("a parked event cannot be handled ({cause}): {detail}");
             tx.rollback().await?;
-            parked::failed(conn, first.id, &failure).await?;
-            return Ok(First::Failed(first.id, failure));
+            parked::failed(conn, first.id, cause, &detail).await?;
+            return Ok(First::Failed(first.id, detail));
         }
     }
 
+    /// Handles a parked event, or says why it cannot be handled at all.
     async fn redrive_event(
         &self,
         tx: &mut PgConnection,
         parked: &Parked,
-    ) -> Result<Result<(), String>, Failure> {
+    ) -> Result<Result<(), (Cause, String)>, Failure> {
         let Some(topic) = self.topics().find(|topic| *topic == parked.topic) else {
-            return Ok(Err(format!("{} is not read any more", parked.topic)));
+            let detail = format!("{} is not read any more", parked.topic);
+            return Ok(Err((parked.cause, detail)));
         };
         let message = Message::parked(topic, parked);
         let meta = match message.judge(self.contract) {
             Ok(meta) => meta,
-            Err(refused) => return Ok(Err(refused.detail)),
+            Err(refused) => return Ok(Err((refused.cause, refused.detail))),
         };
         let outcome = self.handle(tx, &message, &meta, HANDLE_TIME_MAX).await?;
-        Ok(outcome.map(|_: Outcome| ()))
+        Ok(outcome
+            .map(|_: Outcome| ())
+            .map_err(|detail| (Cause::Undecodable, detail)))
     }
 }

@@ -337,6 +337,12 @@ async fn what_cannot_be_trusted_is_parked() {
     for key in ["headless", "wrong-source", "wrong-subject"] {
         assert_eq!(versions(&mut conn, key).await, [1, 2], "{key}");
     }
+    // In vain, and they are found by their causes all the same.
+    let again = recording(&recorder);
+    let redriven = again.redrive(&mut conn, &Filter::default()).await.unwrap();
+    assert_eq!((redriven.handled, redriven.failed.len()), (0, 3));
+    let causes = |parked: &[Parked]| parked.iter().map(|event| event.cause).collect::<Vec<_>>();
+    assert_eq!(causes(&parked_events(&mut conn).await), causes(&parked));
     assert_eq!(
         parked::drop(&mut conn, &Filter::default()).await.unwrap(),
         9
