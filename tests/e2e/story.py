@@ -153,7 +153,7 @@ def main():
 
     base = os.environ["HOMEWARD_PORT_BASE"]
     cli("down", "--port-base", base)
-    cli("up", "--detach", "--replicas", "bff=2,catalog=2", "--port-base", base)
+    cli("up", "--detach", "--replicas", os.environ["HOMEWARD_REPLICAS"], "--port-base", base)
     compare(offers, voters)
     print("  the same after down and up")
 

@@ -16,7 +16,7 @@ use crate::{
     stack::plan::SPAN,
 };
 
-const REPLICAS: &str = "bff=2,catalog=2";
+const REPLICAS: &str = "bff=2,catalog=2,recommendations=2";
 
 /// Brings a stack up, runs every script as a stage of its own, takes the stack down.
 pub(super) fn run(session: &mut Session<'_>, only: Option<&str>) -> anyhow::Result<()> {
