@@ -33,7 +33,7 @@ use tower::ServiceExt;
 
 use crate::{
     deadline,
-    trace::{self, TraceContext},
+    trace::{self, RequestId, TraceContext},
 };
 
 mod unread;
@@ -91,8 +91,8 @@ fn too_large() -> Response {
         .into_response()
 }
 
-/// What every route gets: a trace context, metrics, a deadline, and 500 instead of a broken
-/// connection after a panic.
+/// What every route gets: a trace context, a request id, metrics, a deadline, and 500 instead of a
+/// broken connection after a panic.
 pub(crate) fn stack(router: Router, limit: Duration, registry: &mut Registry) -> Router {
     let around_all = Stack {
         metrics: Metrics::new(registry),
@@ -111,7 +111,10 @@ async fn around(State(stack): State<Stack>, request: Request, next: Next) -> Res
     let began = Instant::now();
     let labels = Labels::of(&request);
     let (request, unread) = Unread::watch(request);
-    trace::scope(TraceContext::of(request.headers()), async move {
+    let context = TraceContext::of(request.headers());
+    let id = RequestId::of(request.headers());
+    let named = id.clone();
+    let work = async move {
         let work = deadline::scope(
             stack.limit,
             AssertUnwindSafe(next.run(request)).catch_unwind(),
@@ -149,9 +152,10 @@ async fn around(State(stack): State<Stack>, request: Request, next: Next) -> Res
             .0
             .get_or_create(&Labels { status, ..labels })
             .observe(elapsed.as_secs_f64());
+        id.inject(response.headers_mut());
         response
-    })
-    .await
+    };
+    trace::scope(context, trace::request_scope(named, work)).await
 }
 
 #[derive(Clone)]

@@ -95,6 +95,7 @@ impl Lines {
             message: fields.message,
             trace_id: context.map(|context| context.trace_id()),
             span_id: context.map(|context| context.span_id()),
+            request_id: trace::request_id().map(|id| id.to_string()),
             fields: fields.others,
         };
         writeln!(
@@ -117,6 +118,8 @@ struct Line<'a> {
     trace_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     span_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
     #[serde(skip_serializing_if = "Map::is_empty")]
     fields: Map<String, Value>,
 }

@@ -5,12 +5,18 @@ use std::future::Future;
 use std::str::FromStr;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use uuid::Uuid;
 
 /// The header that carries it, in HTTP, gRPC and events.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
+/// The header by which an HTTP client names its request, and is told how we name it.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
 tokio::task_local! {
     static CURRENT: TraceContext;
+    static NAMED: RequestId;
 }
 
 /// Which trace the work at hand belongs to, and under which span. Prints as a `traceparent`.
@@ -39,6 +45,49 @@ pub async fn scope<F: Future>(context: TraceContext, work: F) -> F::Output {
 /// As [`scope`], for one poll of a body or a stream.
 pub fn sync_scope<R>(context: TraceContext, work: impl FnOnce() -> R) -> R {
     CURRENT.sync_scope(context, work)
+}
+
+/// What an HTTP request is called in logs and in its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// What the client sent, if that is one short word; a new one otherwise.
+    pub fn of(headers: &HeaderMap) -> RequestId {
+        let word = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte);
+        let mut values = headers.get_all(&REQUEST_ID).iter();
+        let sent = match (values.next(), values.next()) {
+            (Some(value), None) => Some(value.clone()),
+            _ => None,
+        };
+        let sent = sent.filter(|value| (1..=REQUEST_ID_BYTES_MAX).contains(&value.len()));
+        let sent = sent.filter(|value| value.as_bytes().iter().all(word));
+        RequestId(sent.unwrap_or_else(|| {
+            let text = Uuid::now_v7().to_string();
+            HeaderValue::try_from(text).expect("hexadecimal digits and hyphens")
+        }))
+    }
+
+    /// Writes the id into headers that go out.
+    pub fn inject(&self, headers: &mut HeaderMap) {
+        headers.insert(REQUEST_ID, self.0.clone());
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.to_str().unwrap_or_default())
+    }
+}
+
+/// The id of the HTTP request that the work belongs to.
+pub fn request_id() -> Option<RequestId> {
+    NAMED.try_with(RequestId::clone).ok()
+}
+
+/// Runs `work` as part of the request called `id`.
+pub async fn request_scope<F: Future>(id: RequestId, work: F) -> F::Output {
+    NAMED.scope(id, work).await
 }
 
 impl TraceContext {
@@ -197,6 +246,34 @@ mod tests {
     fn two_traceparents_are_none() {
         let context = TraceContext::of(&headers(&[GOOD, GOOD]));
         assert_ne!(context.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
+    }
+
+    #[test]
+    fn a_request_keeps_its_id_if_that_is_one_short_word() {
+        let sent = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(REQUEST_ID, value.parse().unwrap());
+            }
+            RequestId::of(&headers).to_string()
+        };
+        assert_eq!(sent(&["abc-DEF_1.2:3+/="]), "abc-DEF_1.2:3+/=");
+        let long = "x".repeat(129);
+        for bad in [
+            &[] as &[&str],
+            &[""],
+            &["a b"],
+            &["a\tb"],
+            &["{\"a\":1}"],
+            &[long.as_str()],
+            &["a", "a"],
+        ] {
+            assert_eq!(
+                sent(bad).parse::<Uuid>().unwrap().get_version_num(),
+                7,
+                "{bad:?}"
+            );
+        }
     }
 
     #[tokio::test]

@@ -168,3 +168,59 @@ async fn a_request_in_flight_is_answered_after_the_drain_began_and_503_when_it_i
     assert!(second.await.unwrap().starts_with("HTTP/1.1 503"));
     server.serving.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_request_is_called_what_its_client_calls_it_also_where_nothing_is_found() {
+    let id = async || trace::request_id().unwrap().to_string();
+    let server = server(Router::new().route("/", get(id))).await;
+    let answer = send(server.addr, &asked("/", "x-request-id: order-17\r\n")).await;
+    assert!(
+        answer.contains("\r\nx-request-id: order-17\r\n"),
+        "{answer}"
+    );
+    assert!(answer.ends_with("order-17"), "{answer}");
+    let answer = send(server.addr, &asked("/none", "x-request-id: two words\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    assert!(
+        answer.contains("\r\nx-request-id: ") && !answer.contains("words"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn work_for_a_client_that_went_away_is_dropped() {
+    struct Worked(Arc<Notify>);
+    impl Drop for Worked {
+        fn drop(&mut self) {
+            self.0.notify_one();
+        }
+    }
+    let (began, dropped) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let hangs = {
+        let (began, dropped) = (began.clone(), dropped.clone());
+        async move || {
+            let _worked = Worked(dropped);
+            began.notify_one();
+            std::future::pending::<&str>().await
+        }
+    };
+    // Without a deadline of its own that could end the work first.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let hour = Duration::from_secs(3600);
+    let router = stack(
+        Router::new().route("/", get(hangs)),
+        hour,
+        &mut Registry::default(),
+    );
+    let never = CancellationToken::new();
+    let _serving = tokio::spawn(serve(listener, router, 16, never.clone(), never));
+
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    stream.write_all(asked("/", "").as_bytes()).await.unwrap();
+    began.notified().await;
+    drop(stream);
+    tokio::time::timeout(Duration::from_secs(10), dropped.notified())
+        .await
+        .unwrap();
+}
