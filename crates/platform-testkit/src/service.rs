@@ -11,6 +11,7 @@ use platform::{Running, Runtime};
 
 use crate::http::get;
 use crate::kafka::NO_BROKER;
+use crate::redis::NO_REDIS;
 use crate::wait::until_or;
 
 /// The variables of a service.
@@ -56,6 +57,7 @@ fn common() -> Vars {
         ("SHUTDOWN_GRACE".to_owned(), "5s".to_owned()),
         ("SEAL_KEY".to_owned(), secret()),
         ("KAFKA_BROKERS".to_owned(), NO_BROKER.to_owned()),
+        ("REDIS_URL".to_owned(), NO_REDIS.to_owned()),
     ])
 }
 

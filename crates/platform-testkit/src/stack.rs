@@ -11,6 +11,7 @@ use std::sync::{LazyLock, Mutex, PoisonError, mpsc};
 use serde::Deserialize;
 
 use crate::kafka::NO_BROKER;
+use crate::redis::NO_REDIS;
 use crate::service::until_ready;
 use crate::{TestDb, Vars, db_with_roles, ports, secret};
 
@@ -333,6 +334,7 @@ fn shared_vars(addresses: &BTreeMap<&str, Vec<Addresses>>, secrets: &Vars) -> Va
         ("SHUTDOWN_GRACE".to_owned(), "5s".to_owned()),
         ("SERVICE_SECRETS".to_owned(), secrets),
         ("KAFKA_BROKERS".to_owned(), NO_BROKER.to_owned()),
+        ("REDIS_URL".to_owned(), NO_REDIS.to_owned()),
     ]);
     for (name, replicas) in addresses {
         vars.insert(
@@ -388,7 +390,7 @@ fn log_folder() -> PathBuf {
 }
 
 /// Starts a process that dies with this one.
-fn spawn_bound(program: &Path, args: &[&str], vars: &Vars, log: &Path) -> Child {
+pub(crate) fn spawn_bound(program: &Path, args: &[&str], vars: &Vars, log: &Path) -> Child {
     let out = OpenOptions::new()
         .create(true)
         .append(true)
