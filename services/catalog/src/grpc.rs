@@ -4,12 +4,12 @@ mod convert;
 mod parse;
 
 use api::homeward::catalog::v1::{
-    self as proto, BatchGetOffersRequest, BatchGetOffersResponse, CastVoteRequest,
-    CastVoteResponse, CreateOfferRequest, CreateOfferResponse, ErrorReason, GetOfferRequest,
-    GetOfferResponse, ListOffersRequest, ListOffersResponse, OfferPublished, OfferRetired,
-    OfferUpdated, PublishOfferRequest, PublishOfferResponse, RetireOfferRequest,
-    RetireOfferResponse, RetractVoteRequest, RetractVoteResponse, UpdateOfferRequest,
-    UpdateOfferResponse, VoteCast, VoteRetracted, catalog_service_server::CatalogService,
+    BatchGetOffersRequest, BatchGetOffersResponse, CastVoteRequest, CastVoteResponse,
+    CreateOfferRequest, CreateOfferResponse, ErrorReason, GetOfferRequest, GetOfferResponse,
+    ListOffersRequest, ListOffersResponse, OfferPublished, OfferRetired, OfferUpdated,
+    PublishOfferRequest, PublishOfferResponse, RetireOfferRequest, RetireOfferResponse,
+    RetractVoteRequest, RetractVoteResponse, UpdateOfferRequest, UpdateOfferResponse, VoteCast,
+    VoteRetracted, catalog_service_server::CatalogService,
 };
 use platform::auth::{Caller, OrgRole};
 use platform::error::Refusal;
@@ -20,12 +20,14 @@ use sqlx::PgConnection;
 use tonic::{Request, Response, Status};
 use tracing::info;
 
+use crate::cached::Offers;
 use crate::domain::{Error, Offer, OrganisationId, Place, UserId, Viewer};
 use crate::store;
 use crate::store::vote::Outcome;
 
 pub(crate) struct Catalog {
     pub(crate) db: Db,
+    pub(crate) offers: Offers,
 }
 
 #[tonic::async_trait]
@@ -70,14 +72,20 @@ impl CatalogService for Catalog {
         };
         let mut offer = store::offer::lock(&mut tx, id, owner, &viewer(&caller)).await?;
         offer.expect_version(request.expected_version)?;
-        if offer.change(patch)? {
+        let changed = offer.change(patch)?;
+        if changed {
             store::offer::save(&mut tx, &mut offer, now()).await?;
             say(&mut tx, OfferUpdated::from(&offer), &caller).await?;
         }
+        let version = offer.version;
         let response = UpdateOfferResponse {
             offer: Some(offer.into()),
         };
         tx.finish(&response).await?;
+
+        if changed {
+            self.offers.changed(id, version).await;
+        }
         Ok(Response::new(response))
     }
 
@@ -102,12 +110,14 @@ impl CatalogService for Catalog {
             store::offer::save(&mut tx, &mut offer, now).await?;
             say(&mut tx, OfferPublished::from(&offer), &caller).await?;
         }
+        let version = offer.version;
         let response = PublishOfferResponse {
             offer: Some(offer.into()),
         };
         tx.finish(&response).await?;
 
         if changed {
+            self.offers.changed(id, version).await;
             info!(offer.id = %id.0, "published offer {}", id.0);
         }
         Ok(Response::new(response))
@@ -133,12 +143,14 @@ impl CatalogService for Catalog {
             store::offer::save(&mut tx, &mut offer, now()).await?;
             say(&mut tx, OfferRetired::from(&offer), &caller).await?;
         }
+        let version = offer.version;
         let response = RetireOfferResponse {
             offer: Some(offer.into()),
         };
         tx.finish(&response).await?;
 
         if changed {
+            self.offers.changed(id, version).await;
             info!(offer.id = %id.0, "retired offer {}", id.0);
         }
         Ok(Response::new(response))
@@ -151,12 +163,9 @@ impl CatalogService for Catalog {
         let caller = Caller::of(&request);
         let id = parse::offer_id(&request.get_ref().offer_id)?;
 
-        let mut conn = self.db.read().await.map_err(Error::Db)?;
-        let found = store::offer::visible(&mut conn, &[id], &viewer(&caller)).await?;
+        let found = self.offers.visible(&[id], &viewer(&caller)).await?;
         let offer = found.into_iter().next().ok_or(Error::OfferNotFound)?;
-        Ok(Response::new(GetOfferResponse {
-            offer: Some(offer.into()),
-        }))
+        Ok(Response::new(GetOfferResponse { offer: Some(offer) }))
     }
 
     async fn batch_get_offers(
@@ -166,9 +175,7 @@ impl CatalogService for Catalog {
         let caller = Caller::of(&request);
         let ids = parse::offer_ids(&request.get_ref().ids)?;
 
-        let mut conn = self.db.read().await.map_err(Error::Db)?;
-        let offers = store::offer::visible(&mut conn, &ids, &viewer(&caller)).await?;
-        let offers = offers.into_iter().map(proto::Offer::from).collect();
+        let offers = self.offers.visible(&ids, &viewer(&caller)).await?;
         Ok(Response::new(BatchGetOffersResponse { offers }))
     }
 
@@ -224,10 +231,15 @@ impl CatalogService for Catalog {
             };
             say(&mut tx, event, &caller).await?;
         }
+        let version = votes.version;
         let response = CastVoteResponse {
             votes: Some(votes.into()),
         };
         tx.finish(&response).await?;
+
+        if changed {
+            self.offers.voted(id, version).await;
+        }
         Ok(Response::new(response))
     }
 
@@ -256,10 +268,15 @@ impl CatalogService for Catalog {
             };
             say(&mut tx, event, &caller).await?;
         }
+        let version = votes.version;
         let response = RetractVoteResponse {
             votes: Some(votes.into()),
         };
         tx.finish(&response).await?;
+
+        if changed {
+            self.offers.voted(id, version).await;
+        }
         Ok(Response::new(response))
     }
 }

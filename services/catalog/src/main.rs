@@ -8,10 +8,12 @@ use platform::Runtime;
 use platform::auth::Verifier;
 use platform::config::{AuthArgs, GrpcArgs, SealArgs};
 use platform::sealed::Sealer;
+use platform_cache::RedisArgs;
 use platform_db::DbArgs;
 use platform_events::{KafkaArgs, command};
 use sqlx::migrate::Migrator;
 
+mod cached;
 mod domain;
 mod grpc;
 mod store;
@@ -37,6 +39,8 @@ struct Config {
     db: DbArgs,
     #[command(flatten)]
     kafka: KafkaArgs,
+    #[command(flatten)]
+    redis: RedisArgs,
 }
 
 fn main() -> ExitCode {
@@ -71,16 +75,25 @@ async fn start(rt: &mut Runtime, config: Config) -> anyhow::Result<()> {
     let sealer = Sealer::new(&config.seal)?;
     let db = config.db.connect(rt, &sealer, MIGRATORS).await?;
     let kafka = config.kafka.connect(rt.name(), rt.registry());
+    let redis = config.redis.connect(rt.name(), rt.registry())?;
+    let offers = cached::Offers::new(db.clone(), &redis);
     let verifier = Arc::new(Verifier::new(&config.auth));
 
     rt.grpc(
         &config.grpc,
         verifier.clone(),
-        CatalogServiceServer::new(grpc::Catalog { db: db.clone() }),
+        CatalogServiceServer::new(grpc::Catalog {
+            db: db.clone(),
+            offers: offers.clone(),
+        }),
     );
     rt.spawn("outbox-relay", {
         let kafka = kafka.clone();
         move |stop| platform_events::relay(db, kafka, stop)
+    });
+    rt.spawn("cache-invalidation", {
+        let kafka = kafka.clone();
+        move |stop| cached::invalidate(kafka, offers, stop)
     });
     rt.spawn("revocations", move |stop| {
         platform_events::revocations(kafka, verifier, api::EVENTS, stop)

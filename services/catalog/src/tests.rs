@@ -1,6 +1,7 @@
 //! Tests through the RPCs, two replicas on one database.
 
 mod access;
+mod cache;
 mod events;
 mod faults;
 mod lists;
@@ -49,11 +50,17 @@ impl World {
     }
 
     async fn start_with(own: Vars) -> World {
+        World::start_each([own.clone(), own]).await
+    }
+
+    /// With variables for each replica.
+    async fn start_each(own: [Vars; 2]) -> World {
         let db = platform_testkit::db(crate::MIGRATORS).await;
         let issuer = Issuer::start().await;
         let mut vars = vars(&db, &issuer);
-        vars.extend(own);
-        let replicas = [replica(vars.clone()).await, replica(vars).await];
+        vars.extend(platform_testkit::redis().vars());
+        let [one, two] = own.map(|own| vars.clone().into_iter().chain(own).collect());
+        let replicas = [replica(one).await, replica(two).await];
         let clients = replicas.each_ref().map(|replica| {
             let url = format!("http://{}", replica.grpc.unwrap());
             Client::new(Endpoint::from_shared(url).unwrap().connect_lazy())

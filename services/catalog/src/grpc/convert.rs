@@ -66,16 +66,21 @@ impl From<&Offer> for proto::OfferRetired {
 
 impl From<Votes> for proto::Votes {
     fn from(votes: Votes) -> Self {
-        let mine = match votes.mine {
-            None => proto::VoteValue::Unspecified,
-            Some(Vote::Up) => proto::VoteValue::Up,
-            Some(Vote::Down) => proto::VoteValue::Down,
-        };
+        let mine = votes.mine.map(proto::VoteValue::from);
         Self {
             up: votes.up,
             down: votes.down,
-            mine: mine.into(),
+            mine: mine.unwrap_or_default().into(),
             version: votes.version,
+        }
+    }
+}
+
+impl From<Vote> for proto::VoteValue {
+    fn from(vote: Vote) -> Self {
+        match vote {
+            Vote::Up => Self::Up,
+            Vote::Down => Self::Down,
         }
     }
 }

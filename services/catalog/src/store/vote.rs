@@ -7,6 +7,8 @@
 //! the UPDATE waits for a twin's lock and adds to what that twin committed, because its row is
 //! joined (a joined CTE keeps its rows when the update is tried again on the newer tally).
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
@@ -123,6 +125,28 @@ pub(crate) async fn retract(
             changed: false,
         }),
     }
+}
+
+/// The user's votes on these offers.
+pub(crate) async fn of_user(
+    conn: &mut PgConnection,
+    offers: &[OfferId],
+    user: UserId,
+) -> Result<HashMap<OfferId, Vote>, Error> {
+    let offers: Vec<_> = offers.iter().map(|offer| offer.0).collect();
+    let votes = sqlx::query!(
+        r#"SELECT offer_id AS "offer_id: OfferId", value AS "value: Vote"
+        FROM votes
+        WHERE user_id = $1 AND offer_id = ANY($2)"#,
+        user.0,
+        &offers,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(votes
+        .into_iter()
+        .map(|vote| (vote.offer_id, vote.value))
+        .collect())
 }
 
 /// The tally where nothing changed, or why nothing could.
