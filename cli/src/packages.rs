@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 
 use crate::{
     os::account,
-    stack::{kafka, postgres},
+    stack::{kafka, postgres, redis},
 };
 
 /// Something that is needed from the system.
@@ -20,11 +20,13 @@ pub(crate) enum Need {
     Compiler,
     Librdkafka,
     Postgres,
+    Redis,
     Java,
     Maven,
     Python,
     Venv,
     Kcat,
+    Chromium,
 }
 
 impl Need {
@@ -32,6 +34,7 @@ impl Need {
         Self::Compiler,
         Self::Librdkafka,
         Self::Postgres,
+        Self::Redis,
         Self::Java,
         Self::Maven,
     ];
@@ -39,11 +42,13 @@ impl Need {
         Self::Compiler,
         Self::Librdkafka,
         Self::Postgres,
+        Self::Redis,
         Self::Java,
         Self::Maven,
         Self::Python,
         Self::Venv,
         Self::Kcat,
+        Self::Chromium,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -51,11 +56,13 @@ impl Need {
             Self::Compiler => "a C compiler",
             Self::Librdkafka => "what builds librdkafka (g++, make, pkg-config, OpenSSL)",
             Self::Postgres => "Postgres",
+            Self::Redis => "Redis",
             Self::Java => "Java 17 or later",
             Self::Maven => "Maven",
             Self::Python => "Python 3",
             Self::Venv => "Python's venv",
             Self::Kcat => "kcat",
+            Self::Chromium => "Chromium",
         }
     }
 
@@ -65,11 +72,13 @@ impl Need {
             Self::Compiler => &["gcc", "libc6-dev"],
             Self::Librdkafka => &["g++", "libssl-dev", "make", "pkg-config"],
             Self::Postgres => &["postgresql"],
+            Self::Redis => &["redis-server"],
             Self::Java => &["openjdk-17-jre-headless"],
             Self::Maven => &["maven"],
             Self::Python => &["python3"],
             Self::Venv => &["python3-venv"],
             Self::Kcat => &["kcat"],
+            Self::Chromium => &["chromium"],
         }
     }
 
@@ -80,19 +89,28 @@ impl Need {
                 in_path("g++") && in_path("make") && runs("pkg-config", &["--exists", "openssl"])
             }
             Self::Postgres => postgres::programs().is_some(),
+            Self::Redis => in_path(redis::PROGRAM),
             Self::Java => kafka::java().is_some(),
             Self::Maven => in_path("mvn"),
             Self::Python => runs("python3", &["--version"]),
             Self::Venv => runs("python3", &["-c", "import ensurepip, venv"]),
             Self::Kcat => in_path("kcat"),
+            Self::Chromium => in_path("chromium"),
         }
     }
 }
 
 /// For what would take a while to say its version.
 fn in_path(program: &str) -> bool {
+    find(program).is_some()
+}
+
+/// Where a program lies.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|path| path.is_file())
 }
 
 pub(crate) fn runs(program: &str, args: &[&str]) -> bool {
@@ -142,6 +160,9 @@ pub(crate) fn ensure(needs: &[Need]) -> anyhow::Result<()> {
     }
 }
 
+/// While this refuses, packages start no service.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
 /// The packages would make a cluster of their own and start it; ours is another.
 const NO_CLUSTER: &str = "/etc/postgresql-common/createcluster.d/homeward.conf";
 const NO_CLUSTER_TEXT: &str = "create_main_cluster = false";
@@ -151,6 +172,14 @@ fn line_to_run(packages: &[&str]) -> String {
         "apt-get update && apt-get install -y {}",
         packages.join(" ")
     );
+    let install = if packages.contains(&"redis-server") {
+        format!(
+            "[ -e {POLICY} ] || {{ printf \"#!/bin/sh\\nexit 101\\n\" > {POLICY}; chmod 755 {POLICY}; ours=1; }}; \
+             {install}; [ -z \"$ours\" ] || rm -f {POLICY}"
+        )
+    } else {
+        install
+    };
     if packages.contains(&"postgresql") {
         let folder = Path::new(NO_CLUSTER)
             .parent()
@@ -195,14 +224,13 @@ struct Guard(Option<PathBuf>);
 impl Guard {
     /// Keeps packages from starting services. One that is there already stays.
     fn policy() -> anyhow::Result<Self> {
-        const PATH: &str = "/usr/sbin/policy-rc.d";
         const TEXT: &str = "#!/bin/sh\n# Made by homeward while it installs packages.\nexit 101\n";
-        if fs::read_to_string(PATH).is_ok_and(|text| text != TEXT) {
+        if fs::read_to_string(POLICY).is_ok_and(|text| text != TEXT) {
             return Ok(Self(None));
         }
-        fs::write(PATH, TEXT).with_context(|| format!("cannot write {PATH}"))?;
-        fs::set_permissions(PATH, fs::Permissions::from_mode(0o755))?;
-        Ok(Self(Some(PATH.into())))
+        fs::write(POLICY, TEXT).with_context(|| format!("cannot write {POLICY}"))?;
+        fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755))?;
+        Ok(Self(Some(POLICY.into())))
     }
 
     fn cluster() -> anyhow::Result<Self> {
@@ -236,5 +264,34 @@ mod tests {
             line_to_run(&["gcc", "libc6-dev"]),
             "sudo sh -c 'apt-get update && apt-get install -y gcc libc6-dev'"
         );
+    }
+
+    #[test]
+    fn the_line_to_run_starts_no_redis_and_leaves_a_policy_that_was_there() {
+        let line = line_to_run(&["redis-server"]);
+        let inside = line.strip_prefix("sudo sh -c '").unwrap();
+        let inside = inside.strip_suffix('\'').unwrap();
+        assert!(!inside.contains('\''), "{inside}");
+        let folder = std::env::temp_dir().join(format!("homeward-policy-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let policy = folder.join("policy-rc.d");
+        let script = inside
+            .replace(POLICY, policy.to_str().unwrap())
+            .replace("apt-get update", "cat \"$POLICY\"")
+            .replace("apt-get install -y redis-server", "cat \"$POLICY\"");
+        let run = || {
+            let output = Command::new("sh")
+                .args(["-c", &script])
+                .env("POLICY", &policy)
+                .output()
+                .unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        assert_eq!(run(), "#!/bin/sh\nexit 101\n".repeat(2));
+        assert!(!policy.exists());
+        fs::write(&policy, "theirs\n").unwrap();
+        assert_eq!(run(), "theirs\ntheirs\n");
+        assert!(policy.exists());
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

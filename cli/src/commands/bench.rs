@@ -1,4 +1,5 @@
 use std::{
+    fs,
     path::PathBuf,
     process::{Child, Command, ExitCode, Stdio},
     time::Duration,
@@ -10,8 +11,8 @@ use clap::ValueEnum;
 use crate::{
     checkout::{Checkout, Folder},
     os::{
-        ports,
-        process::{Identity, Signal},
+        hash, ports,
+        process::{Identity, MYSELF, Signal},
         secret,
         signals::{Stop, wait_until},
     },
@@ -21,6 +22,7 @@ use crate::{
         kafka::{self, Kafka, metadata},
         postgres::Postgres,
         process::Spec,
+        redis::{self, Redis},
         supervisor::{lock, tail},
     },
 };
@@ -36,13 +38,25 @@ pub(crate) struct Args {
     rest: Vec<String>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Name {
     /// The relay, beside the raw rates of what it does.
     Outbox,
+    /// The BFF, beside the same by hand and Apollo Server.
+    Graphql,
 }
 
-/// With a Postgres and a Kafka that nobody else uses; Postgres as durable as that of `up`.
+impl Name {
+    /// What is built for it, together.
+    fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Outbox => &["bench"],
+            Self::Graphql => &["bench", "bff"],
+        }
+    }
+}
+
+/// With servers that nobody else uses; Postgres as durable as that of `up`.
 pub(crate) fn run(checkout: &Checkout, args: &Args) -> anyhow::Result<ExitCode> {
     packages::ensure(Need::FOR_UP)?;
     let folder = checkout.folder("bench");
@@ -54,17 +68,22 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> anyhow::Result<ExitCode> 
     let mut progress = Progress::new();
     kafka::ensure(checkout, &stop, &mut progress)?;
     progress.finish();
-    let program = build(checkout)?;
+    if args.name == Name::Graphql {
+        install_apollo(checkout)?;
+    }
+    let program = build(checkout, args.name)?;
     let outcome = measure(checkout, &folder, &program, args, &stop);
     let purged = folder.purge();
     outcome.and_then(|code| purged.map(|()| code))
 }
 
 /// Optimised as what is released, and for that in a folder of its own.
-fn build(checkout: &Checkout) -> anyhow::Result<PathBuf> {
+fn build(checkout: &Checkout, name: Name) -> anyhow::Result<PathBuf> {
     eprintln!("building as for a release, which takes minutes the first time");
+    let packages = name.programs().iter().flat_map(|name| ["--package", name]);
     let status = Command::new("cargo")
-        .args(["build", "--release", "--package", "bench"])
+        .args(["build", "--release"])
+        .args(packages)
         .current_dir(&checkout.root)
         .stdin(Stdio::null())
         .status()
@@ -77,6 +96,28 @@ fn build(checkout: &Checkout) -> anyhow::Result<PathBuf> {
     Ok(target.join("release/bench"))
 }
 
+/// Installs what the lock file of the peer lists, once.
+fn install_apollo(checkout: &Checkout) -> anyhow::Result<()> {
+    let folder = checkout.root.join("bench/apollo");
+    let wanted = hash::hex(&fs::read(folder.join("package-lock.json"))?);
+    let installed = folder.join("node_modules/.installed");
+    if fs::read_to_string(&installed).is_ok_and(|have| have == wanted) {
+        return Ok(());
+    }
+    let status = Command::new("npm")
+        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+        .arg("--loglevel=error")
+        .current_dir(&folder)
+        .stdin(Stdio::null())
+        .status()
+        .context("cannot run npm: Node 20 or newer is needed, with npm")?;
+    if !status.success() {
+        bail!("npm failed");
+    }
+    fs::write(installed, wanted)?;
+    Ok(())
+}
+
 fn measure(
     checkout: &Checkout,
     folder: &Folder,
@@ -84,33 +125,52 @@ fn measure(
     args: &Args,
     stop: &Stop,
 ) -> anyhow::Result<ExitCode> {
-    let postgres = Postgres::durable(folder, ports::any()?)?;
-    postgres.prepare()?;
-    let _postgres = Started::from(&postgres.spec())?;
-    let kafka = Kafka::throwaway(checkout, folder, (ports::any()?, ports::any()?))?;
-    kafka.prepare()?;
-    let _kafka = Started::from(&kafka.spec())?;
-    until(&postgres.spec(), || {
-        postgres.sql("postgres", "SELECT 1").is_ok()
-    })?;
-    until(&kafka.spec(), || {
-        metadata::brokers(kafka.port, Duration::from_secs(2)).is_ok_and(|count| count > 0)
-    })?;
-
     let name = args
         .name
         .to_possible_value()
         .context("every name has a word")?;
-    let mut bench = Command::new(program)
+    let mut bench = Command::new(program);
+    bench
         .arg(name.get_name())
         .args(&args.rest)
-        .env("DATABASE_URL", postgres.url())
-        .env("KAFKA_BROKERS", kafka.brokers())
         .env("SEAL_KEY", secret::random()?)
         .env("ENVIRONMENT", "test")
         .env("LOG_FORMAT", "human")
         .env("LOG_LEVEL", "warn,platform::runtime=error,sqlx=error")
-        .stdin(Stdio::null())
+        // What it starts is to die with it.
+        .env("HOMEWARD_CLI", fs::read_link(MYSELF)?)
+        .env("HOMEWARD_ROOT", &checkout.root)
+        .stdin(Stdio::null());
+
+    let kafka = Kafka::throwaway(checkout, folder, (ports::any()?, ports::any()?))?;
+    kafka.prepare()?;
+    let _kafka = Started::from(&kafka.spec())?;
+    bench.env("KAFKA_BROKERS", kafka.brokers());
+    let mut started = Vec::new();
+    match args.name {
+        Name::Outbox => {
+            let postgres = Postgres::durable(folder, ports::any()?)?;
+            postgres.prepare()?;
+            started.push(Started::from(&postgres.spec())?);
+            until(&postgres.spec(), || {
+                postgres.sql("postgres", "SELECT 1").is_ok()
+            })?;
+            bench.env("DATABASE_URL", postgres.url());
+        }
+        Name::Graphql => {
+            let redis = Redis::new(folder, ports::any()?)?;
+            redis.prepare()?;
+            started.push(Started::from(&redis.spec())?);
+            until(&redis.spec(), || {
+                redis::serves(redis.port, Duration::from_secs(2)).is_ok()
+            })?;
+            bench.env("REDIS_URL", redis.url());
+        }
+    }
+    until(&kafka.spec(), || {
+        metadata::brokers(kafka.port, Duration::from_secs(2)).is_ok_and(|count| count > 0)
+    })?;
+    let mut bench = bench
         .spawn()
         .with_context(|| format!("cannot run {}", program.display()))?;
     let ended = loop {

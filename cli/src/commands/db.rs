@@ -67,6 +67,9 @@ fn change(
     }
     let postgres = Postgres::durable(&plan.folder, postgres_port(base))?;
     work(&plan, &postgres)?;
+    if let Some(redis) = plan.redis()? {
+        redis.flush()?;
+    }
 
     let _ = fs::remove_file(plan.folder.demo());
     // What they know by heart, such as keys, is no longer true; the supervisor starts them again.

@@ -57,6 +57,9 @@ pub(crate) fn text(status: &Status) -> String {
     if let Some(url) = &status.postgres {
         lines.push(format!("Postgres  {url}"));
     }
+    if let Some(url) = &status.redis {
+        lines.push(format!("Redis     {url}"));
+    }
     if let Some(address) = &status.kafka {
         lines.push(format!("Kafka     {address}"));
     }

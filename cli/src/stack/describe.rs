@@ -12,7 +12,7 @@ pub(crate) struct Description {
     /// `grpc`, `http`, `admin`.
     #[serde(default)]
     pub(crate) ports: Vec<String>,
-    /// Infrastructure: `postgres`, `kafka`.
+    /// Infrastructure: `postgres`, `redis`, `kafka`.
     #[serde(default)]
     pub(crate) needs: Vec<String>,
     #[serde(default)]

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::os::secret;
 
-/// Stands before the names of topics and consumer groups; the broker is this stack's alone.
+/// Stands before the names of topics, consumer groups and keys; broker and Redis are this stack's
+/// alone.
 const RESOURCE_PREFIX: &str = "homeward.";
 
 /// What a process is started for.
@@ -109,6 +110,7 @@ fn known(plan: &Plan, endpoint: &Endpoint) -> BTreeMap<String, Value> {
             "MIGRATE_DATABASE_URL".to_owned(),
             file("migrate-database-url"),
         ),
+        ("REDIS_URL".to_owned(), file("redis-url")),
         ("SEAL_KEY".to_owned(), file("seal-key")),
         ("SERVICE_SECRET".to_owned(), file("service-secret")),
         ("SERVICE_SECRETS".to_owned(), file("service-secrets")),
@@ -147,12 +149,16 @@ fn path(plan: &Plan, service: &str, what: &str) -> PathBuf {
 
 /// Writes the files that [`of`] names: made at the first start, kept later.
 pub(crate) fn write_secrets(plan: &Plan) -> anyhow::Result<()> {
+    let redis = plan.redis()?;
     let mut of_all = Vec::new();
     for service in &plan.services {
         let name = &service.name;
         let keep = |what| secret::keep(&path(plan, name, what));
         keep("seal-key")?;
         of_all.push(format!("{name}={}", keep("service-secret")?));
+        if let Some(redis) = redis.as_ref().filter(|_| service.needs("redis")) {
+            secret::write(&path(plan, name, "redis-url"), &redis.url())?;
+        }
         if service.needs("postgres") {
             let (password, owner_password) = passwords(plan, name)?;
             let port = postgres_port(plan.port_base);

@@ -12,6 +12,7 @@ pub(crate) mod plan;
 pub(crate) mod postgres;
 pub(crate) mod probe;
 pub(crate) mod process;
+pub(crate) mod redis;
 pub(crate) mod replicas;
 pub(crate) mod state;
 pub(crate) mod supervisor;

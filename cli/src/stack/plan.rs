@@ -1,13 +1,16 @@
 //! Which process gets which port.
 //!
-//! Port base +0..9 BFF, +10..19 identity's HTTP, +20 Postgres, +22 and +23 Kafka, from +30 gRPC and admin ports. The
-//! first replicas of all services come first, so that their ports do not depend on `--replicas`.
+//! Port base +0..9 BFF, +10..19 identity's HTTP, +20 Postgres, +21 Redis, +22 and +23 Kafka,
+//! from +30 gRPC and admin ports. The first replicas of all services come first, so that their
+//! ports do not depend on `--replicas`.
 
 use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::bail;
 
-use super::{describe::Description, kafka::Kafka, postgres::Postgres, replicas::Replicas};
+use super::{
+    describe::Description, kafka::Kafka, postgres::Postgres, redis::Redis, replicas::Replicas,
+};
 use crate::checkout::{Checkout, Folder};
 
 pub(crate) const DEFAULT_BASE: u16 = 4600;
@@ -15,6 +18,7 @@ pub(crate) const DEFAULT_BASE: u16 = 4600;
 pub(crate) const SPAN: u16 = 100;
 const IDENTITY: u16 = 10;
 const POSTGRES: u16 = 20;
+const REDIS: u16 = 21;
 const KAFKA: u16 = 22;
 const SERVICES: u16 = 30;
 
@@ -88,6 +92,12 @@ impl Plan {
         self.needs("postgres").then(postgres).transpose()
     }
 
+    /// Redis, if a started service needs it.
+    pub(crate) fn redis(&self) -> anyhow::Result<Option<Redis>> {
+        let redis = || Redis::new(&self.folder, redis_port(self.port_base));
+        self.needs("redis").then(redis).transpose()
+    }
+
     /// Kafka, if a started service needs it.
     pub(crate) fn kafka(&self) -> anyhow::Result<Option<Kafka>> {
         let kafka = || Kafka::durable(&self.checkout, &self.folder, kafka_ports(self.port_base));
@@ -117,7 +127,7 @@ impl Plan {
             .flat_map(|endpoint| [endpoint.http, endpoint.grpc, Some(endpoint.admin)]);
         let mut ports: Vec<u16> = of_services
             .flatten()
-            .chain([postgres_port(self.port_base)])
+            .chain([postgres_port(self.port_base), redis_port(self.port_base)])
             .chain(<[u16; 2]>::from(kafka_ports(self.port_base)))
             .collect();
         ports.sort_unstable();
@@ -141,6 +151,10 @@ impl Plan {
 
 pub(crate) fn postgres_port(port_base: u16) -> u16 {
     port_base + POSTGRES
+}
+
+pub(crate) fn redis_port(port_base: u16) -> u16 {
+    port_base + REDIS
 }
 
 /// For clients, and for the broker's own controller.
@@ -253,6 +267,7 @@ pub(crate) mod tests {
         );
         assert_eq!(plan.issuer(), "http://127.0.0.1:4610");
         assert_eq!(postgres_port(4600), 4620);
+        assert_eq!(redis_port(4600), 4621);
         assert_eq!(kafka_ports(4600), (4622, 4623));
     }
 

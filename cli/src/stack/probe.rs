@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{kafka::metadata, process::Check};
+use super::{kafka::metadata, process::Check, redis};
 use crate::http;
 
 /// How often one that is not ready, and one that is.
@@ -87,6 +87,7 @@ fn ask(check: &Check) -> Result<(), String> {
             Ok(_) => Ok(()),
             Err(error) => Err(error.to_string()),
         },
+        Check::Redis(port) => redis::serves(*port, TIMEOUT),
         Check::Command(program, args) => {
             let mut command = Command::new(program);
             command

@@ -33,6 +33,8 @@ pub(crate) enum Check {
     Http(u16, &'static str),
     /// Kafka at this port serves.
     Kafka(u16),
+    /// Redis at this port serves.
+    Redis(u16),
     /// A command succeeds.
     Command(PathBuf, Vec<OsString>),
 }

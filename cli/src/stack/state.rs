@@ -51,6 +51,8 @@ pub(crate) struct Status {
     pub(crate) identity: Option<String>,
     /// For its superuser.
     pub(crate) postgres: Option<String>,
+    /// For its clients.
+    pub(crate) redis: Option<String>,
     /// For its clients: `host:port`.
     pub(crate) kafka: Option<String>,
     pub(crate) demo: Demo,
@@ -160,6 +162,7 @@ mod tests {
             graphql: vec!["http://127.0.0.1:4600/graphql".to_owned()],
             identity: Some("http://127.0.0.1:4610".to_owned()),
             postgres: Some("postgres://postgres:x@127.0.0.1:4620/postgres".to_owned()),
+            redis: Some("redis://:x@127.0.0.1:4621".to_owned()),
             kafka: Some("127.0.0.1:4622".to_owned()),
             demo: Demo {
                 password: Some("p".to_owned()),
@@ -183,6 +186,7 @@ mod tests {
             "graphql": ["http://127.0.0.1:4600/graphql"],
             "identity": "http://127.0.0.1:4610",
             "postgres": "postgres://postgres:x@127.0.0.1:4620/postgres",
+            "redis": "redis://:x@127.0.0.1:4621",
             "kafka": "127.0.0.1:4622",
             "demo": {"password": "p", "accounts": [{"email": "a@b", "kind": "MOVER"}]},
             "services": [{

@@ -165,6 +165,12 @@ impl Supervisor<'_> {
             self.state.status.postgres = Some(postgres.url());
             self.start_infrastructure(postgres.spec())?;
         }
+        if let Some(redis) = self.plan.redis()? {
+            self.step("starting redis")?;
+            redis.prepare()?;
+            self.state.status.redis = Some(redis.url());
+            self.start_infrastructure(redis.spec())?;
+        }
         if let Some(kafka) = self.plan.kafka()? {
             self.step("starting kafka")?;
             kafka.prepare()?;

@@ -2,6 +2,7 @@
 
 pub(crate) mod broker;
 mod build;
+mod cache;
 pub(crate) mod database;
 mod e2e;
 
@@ -40,7 +41,7 @@ enum Stage {
     Build,
     /// The compiler and clippy have no complaint; told by the build.
     Lints,
-    /// `cargo test`, with a Postgres and a Kafka of its own.
+    /// `cargo test`, with a Postgres, a Redis and a Kafka of its own.
     Tests,
     /// The scripts of `tests/e2e`, against a whole stack.
     E2e,
@@ -116,9 +117,11 @@ fn stages(
         session.stage("tests", |session| {
             let broker = broker::Broker::start(session)?;
             let database = database::Database::start(session)?;
+            let cache = cache::Cache::start(session)?;
             broker.until_ready()?;
             let variables = [
                 ("TEST_DATABASE_URL", database.url()),
+                ("TEST_REDIS_URL", cache.url()),
                 ("TEST_KAFKA_BROKERS", broker.address()),
                 build::wrapper(),
                 build::lints(),
