@@ -13,18 +13,26 @@ use platform_contract::{Access, PlatformReason, Service};
 use tonic::service::Interceptor;
 use tonic::{GrpcMethod, Request, Status};
 
+use crate::document::Document;
+
 /// Longest bearer token looked at and forwarded. Metadata over a service's limit would end the
 /// connection that all requests share.
 const TOKEN_BYTES_MAX: usize = 8 << 10;
 
-/// One request's caller. Resolvers find it with [`Context::of`].
+/// One request: its caller and its document. Resolvers find it with [`Context::of`].
 #[derive(Clone, Debug)]
-pub struct Context(Arc<Result<Caller, Status>>);
+pub struct Context {
+    caller: Arc<Result<Caller, Status>>,
+    document: Option<Arc<Document>>,
+}
 
 impl Context {
     /// The context of a caller, or of a token that was refused.
     pub fn new(caller: Result<Caller, Status>) -> Context {
-        Context(Arc::new(caller))
+        Context {
+            caller: Arc::new(caller),
+            document: None,
+        }
     }
 
     /// Reads and verifies the bearer token.
@@ -32,11 +40,7 @@ impl Context {
     /// A bad token does not end the request here: every field that asks who is calling answers
     /// why the token is refused, so that a client sees one kind of answer for all fields.
     pub async fn read(headers: &HeaderMap, verifier: &Verifier) -> Context {
-        Context::new(match bearer(headers) {
-            Ok(None) => Ok(Caller::Nobody),
-            Ok(Some(token)) => verifier.verify(token).await,
-            Err(refusal) => Err(refusal.into()),
-        })
+        Context::new(bearer_caller(headers, verifier).await)
     }
 
     /// The context that the endpoint put into the request.
@@ -46,7 +50,20 @@ impl Context {
 
     /// Who is calling, or why the token is refused.
     pub fn caller(&self) -> Result<&Caller, Status> {
-        self.0.as_ref().as_ref().map_err(Status::clone)
+        self.caller.as_ref().as_ref().map_err(Status::clone)
+    }
+
+    /// What is executed. Every request comes from [`crate::document::Prepared::request`].
+    pub fn document(&self) -> &Arc<Document> {
+        let document = self.document.as_ref();
+        document.expect("only prepared documents are executed")
+    }
+
+    pub(crate) fn with_document(self, document: Arc<Document>) -> Context {
+        Context {
+            document: Some(document),
+            ..self
+        }
     }
 
     /// For a client of `service`: lets through what the caller may call, with the caller's token.
@@ -119,6 +136,18 @@ fn allowed(service: &Service, access: Access, caller: &Caller) -> Result<(), Sta
                 .into())
             }
         }
+    }
+}
+
+/// Who holds the bearer token, or why it is refused.
+pub(crate) async fn bearer_caller(
+    headers: &HeaderMap,
+    verifier: &Verifier,
+) -> Result<Caller, Status> {
+    match bearer(headers) {
+        Ok(None) => Ok(Caller::Nobody),
+        Ok(Some(token)) => verifier.verify(token).await,
+        Err(refusal) => Err(refusal.into()),
     }
 }
 

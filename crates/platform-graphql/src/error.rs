@@ -1,6 +1,7 @@
 //! The one table that turns a gRPC status into what a client of the API sees.
 
 use std::future::Future;
+use std::time::Duration;
 
 use async_graphql::{ErrorExtensionValues, ServerError, SimpleObject};
 use platform::error::Details;
@@ -221,9 +222,7 @@ pub(crate) fn complete(error: &mut ServerError, executed: bool) {
     if details.reason.is_none() {
         tracing::warn!(code = ?status.code(), "a call failed on its way: {}", status.message());
     }
-    let after = details
-        .retry_after
-        .map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+    let after = details.retry_after.map(millis);
     error.message = row.message.unwrap_or_else(|| "internal fault".to_owned());
     error.extensions = Some(extensions(
         code_name(row.code),
@@ -238,8 +237,13 @@ pub(crate) fn entry(refusal: &Refusal) -> ServerError {
     let mut error = ServerError::new(refusal.message.clone(), None);
     error.locations = refusal.locations.clone();
     let code = code_name(Code::from_i32(refusal.code as i32));
-    error.extensions = Some(extensions(code, refusal.word, refusal.retryable, None));
+    let after = refusal.retry_after.map(millis);
+    error.extensions = Some(extensions(code, refusal.word, refusal.retryable, after));
     error
+}
+
+fn millis(delay: Duration) -> u64 {
+    u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn extensions(
@@ -284,8 +288,6 @@ fn code_name(code: Code) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn refusal(reason: impl Reason) -> Status {

@@ -1,20 +1,29 @@
-//! Checks before execution, against documents that abort or hang the library behind them.
+//! Checks before execution, against documents that abort or hang the library behind them, and
+//! those that it reads otherwise than the specification.
 //!
-//! In this order: [`nesting`] on the text before it is parsed, then on the parsed document
-//! [`variables`], [`expansion`] and [`roots`]. Each does bounded work on any input.
+//! [`check`] runs once for each document, in this order: [`text`] before anything is parsed; then
+//! on the tree [`count`], the rules of the library, [`input`] for literals, [`overlap`] and
+//! [`roots`]. [`prepare`] runs for each request: [`input`] for variables, [`amount`]. Each does
+//! bounded work on any input.
 
-mod expansion;
-mod nesting;
+mod absent;
+mod amount;
+mod count;
+mod input;
+mod overlap;
 mod roots;
-mod variables;
+mod schema;
+mod text;
+mod words;
 
-use async_graphql::Variables;
-use async_graphql::parser::types::{
-    DocumentOperations, ExecutableDocument, OperationDefinition, OperationType,
-};
-use async_graphql::parser::{Positioned, parse_query};
+use async_graphql::parser::parse_query;
+use async_graphql::parser::types::{ExecutableDocument, OperationType};
+use async_graphql::{Name, ServerError, Variables};
 
 use crate::refusal::{Refusal, RequestReason};
+pub(crate) use absent::leave_out;
+use amount::Amount;
+pub use schema::{Checker, Open, schemas};
 
 /// How much one request may ask for.
 #[derive(Clone, Debug)]
@@ -31,6 +40,8 @@ pub struct Limits {
     pub depth: usize,
     /// Variables, defined or given.
     pub variables: usize,
+    /// Values of one list, in the document or in a variable.
+    pub list: usize,
     /// Fields at the root of the operation.
     pub root_fields: usize,
     /// Aliases, fragments expanded.
@@ -54,6 +65,7 @@ impl Default for Limits {
             nesting: 64,
             depth: 30,
             variables: 100,
+            list: 1_000,
             root_fields: 20,
             aliases: 200,
             weight: 5_000,
@@ -64,257 +76,201 @@ impl Default for Limits {
     }
 }
 
-/// A document that is safe to execute.
-pub(crate) struct Checked {
-    pub(crate) document: ExecutableDocument,
-    pub(crate) kind: OperationType,
-    /// With defaults filled in, and nothing that the operation does not define.
-    pub(crate) variables: Variables,
+/// What is known of a document besides its tree.
+pub(crate) struct Facts {
+    pub(crate) tokens: usize,
+    operations: Vec<Operation>,
+    /// Weight and cost of the fragments, where operations need them to be worked out.
+    weights: Vec<Amount>,
+    costs: Vec<Amount>,
 }
 
-/// Parses `text` and refuses what the limits do not allow.
+struct Operation {
+    name: Option<Name>,
+    kind: OperationType,
+    variables: Vec<input::Variable>,
+    weight: Amount,
+    cost: Amount,
+    lists: bool,
+}
+
+/// How much was looked at, for tests to bound it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Work {
+    /// Tokens of the text.
+    pub(crate) tokens: u64,
+    /// Selections, directives, values and amounts, while counting.
+    pub(crate) counted: u64,
+    /// Selections, while looking for overlapping fields.
+    pub(crate) merged: u64,
+}
+
+/// Parses `text`, and refuses what does not fit the schema or the limits.
 pub(crate) fn check(
     text: &str,
-    operation_name: Option<&str>,
-    mut variables: Variables,
+    checker: &Checker,
     limits: &Limits,
-) -> Result<Checked, Refusal> {
-    nesting::check(text, limits)?;
-    let document = parse_query(text).map_err(|error| {
-        let mut refusal = Refusal::bad(RequestReason::SyntaxInvalid, error.to_string());
+    work: &mut Work,
+) -> Result<(ExecutableDocument, Facts), Refusal> {
+    let tokens = text::check(text, limits)?;
+    work.tokens = tokens as u64;
+    let mut document = parse_query(text).map_err(|error| {
+        // The last line says what is wrong, those before repeat the document.
+        let message = error.to_string();
+        let message = message.lines().last().unwrap_or_default();
+        let message = message.trim_start_matches([' ', '=']);
+        let mut refusal = Refusal::bad(RequestReason::SyntaxInvalid, cut(message, limits));
         refusal.locations = error.positions().collect();
         refusal
     })?;
-    let operation = select(&document, operation_name)?;
-    variables::coerce(operation, &mut variables, limits)?;
-    expansion::check(&document, &variables, limits)?;
-    roots::check(&document, operation, limits)?;
-    let kind = operation.node.ty;
-    Ok(Checked {
-        document,
-        kind,
+    let definitions = document.operations.iter();
+    let variables: usize = definitions
+        .map(|(_, operation)| operation.node.variable_definitions.len())
+        .sum();
+    if variables > limits.variables {
+        let message = format!("the document has more than {} variables", limits.variables);
+        return Err(too_large(message));
+    }
+    let registry = checker.registry();
+    let counted = count::count(&document, registry, limits, &mut work.counted)?;
+    for operation in &counted.operations {
+        if operation.introspects && !checker.open().introspection {
+            let message = "the schema does not describe itself here";
+            return Err(Refusal::bad(RequestReason::DocumentInvalid, message));
+        }
+        if let Amount::Fixed(cost) = operation.cost {
+            affordable(cost, limits)?;
+        }
+    }
+    let none = Variables::default();
+    let weight = &counted.weight;
+    light(
+        weight.work_out(&counted.weights, &none, &mut work.counted),
+        limits,
+    )?;
+    let errors = checker.validate(document.clone());
+    if let Some(error) = errors
+        .into_iter()
+        .min_by_key(|error| error.locations.first().copied())
+    {
+        return Err(invalid(error, text, checker, limits));
+    }
+    input::arguments(&counted, &document, checker)?;
+    work.merged = overlap::check(&document, registry, limits)?;
+    let mut operations = Vec::with_capacity(counted.operations.len());
+    for ((name, operation), count) in document.operations.iter().zip(counted.operations) {
+        operations.push(Operation {
+            name: name.cloned(),
+            kind: operation.node.ty,
+            variables: input::definitions(&operation.node, checker)?,
+            weight: count.weight,
+            cost: count.cost,
+            lists: count.lists,
+        });
+    }
+    let (weights, costs) = (counted.weights, counted.costs);
+    roots::straighten(&mut document)?;
+    let facts = Facts {
+        tokens,
+        operations,
+        weights,
+        costs,
+    };
+    Ok((document, facts))
+}
+
+/// An operation with its variables.
+pub(crate) struct Chosen {
+    pub(crate) kind: OperationType,
+    pub(crate) name: Option<Name>,
+    pub(crate) cost: u64,
+    pub(crate) lists: bool,
+    pub(crate) variables: Variables,
+}
+
+/// Chooses an operation of a checked document, and coerces and counts its variables.
+pub(crate) fn prepare(
+    facts: &Facts,
+    name: Option<&str>,
+    variables: Variables,
+    checker: &Checker,
+    limits: &Limits,
+    work: &mut Work,
+) -> Result<Chosen, Refusal> {
+    let operation = choose(&facts.operations, name)?;
+    let variables = input::coerce(&operation.variables, variables, checker, limits)?;
+    let visits = &mut work.counted;
+    let weight = &operation.weight;
+    light(weight.work_out(&facts.weights, &variables, visits), limits)?;
+    let cost = &operation.cost;
+    let cost = cost.work_out(&facts.costs, &variables, visits);
+    affordable(cost, limits)?;
+    Ok(Chosen {
+        kind: operation.kind,
+        name: operation.name.clone(),
+        cost,
+        lists: operation.lists,
         variables,
     })
 }
 
-fn select<'a>(
-    document: &'a ExecutableDocument,
-    name: Option<&str>,
-) -> Result<&'a Positioned<OperationDefinition>, Refusal> {
-    let unknown = |message: String| Refusal::bad(RequestReason::OperationUnknown, message);
-    match (&document.operations, name) {
-        (DocumentOperations::Single(operation), None) => Ok(operation),
-        (DocumentOperations::Single(_), Some(name)) => {
-            Err(unknown(format!("the document has no operation {name:?}")))
-        }
-        (DocumentOperations::Multiple(operations), Some(name)) => operations
-            .get(name)
-            .ok_or_else(|| unknown(format!("the document has no operation {name:?}"))),
-        (DocumentOperations::Multiple(operations), None) => {
-            let mut all = operations.values();
-            match (all.next(), all.next()) {
-                (Some(operation), None) => Ok(operation),
-                _ => Err(unknown("name one of the document's operations".to_owned())),
-            }
+fn choose<'a>(operations: &'a [Operation], name: Option<&str>) -> Result<&'a Operation, Refusal> {
+    let unknown = |message| Err(Refusal::bad(RequestReason::OperationUnknown, message));
+    match (operations, name) {
+        ([operation], None) => Ok(operation),
+        (_, None) => unknown("name one of the document's operations"),
+        (operations, Some(name)) => {
+            let named = |operation: &&Operation| operation.name.as_deref() == Some(name);
+            let operation = operations.iter().find(named);
+            operation.map_or_else(|| unknown("the document has no operation of this name"), Ok)
         }
     }
+}
+
+/// The words of the library, without those that only the schema has unless they may be told.
+pub(crate) fn told(message: &str, text: &str, checker: &Checker) -> String {
+    if checker.open().suggestions {
+        message.to_owned()
+    } else {
+        words::redact(message, text)
+    }
+}
+
+fn invalid(error: ServerError, text: &str, checker: &Checker, limits: &Limits) -> Refusal {
+    let message = told(&error.message, text, checker);
+    let mut refusal = Refusal::bad(RequestReason::DocumentInvalid, cut(&message, limits));
+    refusal.locations = error.locations;
+    refusal
+}
+
+fn light(weight: u64, limits: &Limits) -> Result<(), Refusal> {
+    if weight > limits.weight {
+        let max = limits.weight;
+        return Err(too_large(format!(
+            "the document has, fragments expanded, a weight over {max}"
+        )));
+    }
+    Ok(())
+}
+
+fn affordable(cost: u64, limits: &Limits) -> Result<(), Refusal> {
+    if cost > limits.cost {
+        let max = limits.cost;
+        return Err(too_large(format!(
+            "the operation has, rows of lists multiplied, a cost over {max}"
+        )));
+    }
+    Ok(())
 }
 
 fn too_large(message: impl Into<String>) -> Refusal {
     Refusal::bad(RequestReason::DocumentTooLarge, message)
 }
 
-#[cfg(test)]
-mod tests {
-    use async_graphql::Value;
-
-    use super::*;
-
-    fn check_text(text: &str) -> Result<Checked, Refusal> {
-        check(text, None, Variables::default(), &Limits::default())
-    }
-
-    fn refused(text: &str) -> Refusal {
-        check_text(text)
-            .err()
-            .unwrap_or_else(|| panic!("not refused: {text:.200}"))
-    }
-
-    #[test]
-    fn an_ordinary_document_passes() {
-        let checked =
-            check_text("query A($a: Int = 3) { b(a: $a) { c ...D } } fragment D on E { f }")
-                .unwrap();
-        assert_eq!(checked.kind, OperationType::Query);
-        assert_eq!(checked.variables["a"], Value::from(3));
-    }
-
-    #[test]
-    fn six_kilobytes_of_brackets_are_refused_before_parsing() {
-        for open in ["[", "{a:", "[[{a:"] {
-            let text = format!("{{ a(b: {}", open.repeat(6_000 / open.len()));
-            assert_eq!(refused(&text).word, "GRAPHQL_DOCUMENT_TOO_LARGE");
-        }
-        let types = format!(
-            "query($a: {}Int{}) {{ a }}",
-            "[".repeat(3_000),
-            "]".repeat(3_000)
-        );
-        assert_eq!(refused(&types).word, "GRAPHQL_DOCUMENT_TOO_LARGE");
-    }
-
-    #[test]
-    fn brackets_in_strings_and_comments_do_not_count() {
-        let many = "[{(".repeat(100);
-        let text = format!(
-            "# {many}\n{{ a(b: \"\\\"{many}\", c: \"\"\"{many} \\\"\"\" \" {many}\"\"\") }}"
-        );
-        check_text(&text).unwrap();
-    }
-
-    #[test]
-    fn an_unclosed_string_hides_no_brackets() {
-        for quote in ["\"", "\"\"\""] {
-            let text = format!("{{ a(b: {quote} {}", "[".repeat(5_000));
-            assert_eq!(refused(&text).word, "GRAPHQL_SYNTAX_INVALID");
-        }
-    }
-
-    #[test]
-    fn doubling_fragments_are_counted_in_bounded_work() {
-        // 2 to the power of 28 fields.
-        let mut text = String::from("{ ...F0 } ");
-        for level in 0..28 {
-            let next = level + 1;
-            text += &format!("fragment F{level} on Q {{ ...F{next} ...F{next} }} ");
-        }
-        text += "fragment F28 on Q { a }";
-        let begun = std::time::Instant::now();
-        assert_eq!(refused(&text).word, "GRAPHQL_DOCUMENT_TOO_LARGE");
-        assert!(begun.elapsed() < std::time::Duration::from_millis(100));
-    }
-
-    #[test]
-    fn fragments_in_a_circle_are_refused() {
-        let text = "{ ...A } fragment A on Q { ...B ...B } fragment B on Q { ...A ...A }";
-        assert_eq!(refused(text).word, "GRAPHQL_DOCUMENT_INVALID");
-        let unused = "{ a } fragment A on Q { ...A }";
-        assert_eq!(refused(unused).word, "GRAPHQL_DOCUMENT_INVALID");
-    }
-
-    #[test]
-    fn a_long_chain_of_fragments_is_refused() {
-        let mut text = String::from("{ ...F0 } fragment F400 on Q { a }");
-        for level in 0..400 {
-            text += &format!("fragment F{level} on Q {{ ...F{} }}", level + 1);
-        }
-        assert_eq!(refused(&text).word, "GRAPHQL_DOCUMENT_TOO_LARGE");
-    }
-
-    #[test]
-    fn ten_thousand_variables_are_refused() {
-        let definitions: String = (0..10_000).map(|i| format!("$v{i}:Int ")).collect();
-        assert_eq!(
-            refused(&format!("query({definitions}) {{ a }}")).word,
-            "GRAPHQL_DOCUMENT_TOO_LARGE"
-        );
-
-        let few: String = (0..101).map(|i| format!("$v{i}:Int ")).collect();
-        assert_eq!(
-            refused(&format!("query({few}) {{ a }}")).word,
-            "GRAPHQL_DOCUMENT_TOO_LARGE"
-        );
-
-        let given = (0..10_000).map(|i| (async_graphql::Name::new(format!("v{i}")), Value::Null));
-        let given = Variables::from_value(Value::Object(given.collect()));
-        let refusal = check("{ a }", None, given, &Limits::default())
-            .err()
-            .unwrap();
-        assert_eq!(refusal.word, "GRAPHQL_INPUT_INVALID");
-    }
-
-    #[test]
-    fn one_large_variable_used_often_is_refused() {
-        let uses: String = (0..150).map(|i| format!("a{i}: a(b: $b) ")).collect();
-        let text = format!("query($b: [Int]) {{ {uses} }}");
-        let large = Value::List((0..10_000).map(Value::from).collect());
-        let given = Variables::from_value(Value::Object(
-            [(async_graphql::Name::new("b"), large)]
-                .into_iter()
-                .collect(),
-        ));
-        let limits = Limits {
-            root_fields: 1_000,
-            ..Limits::default()
-        };
-        assert_eq!(
-            check(&text, None, given, &limits).err().unwrap().word,
-            "GRAPHQL_DOCUMENT_TOO_LARGE"
-        );
-        check(&text, None, Variables::default(), &limits).unwrap();
-    }
-
-    #[test]
-    fn rows_of_lists_multiply() {
-        let nested = "{ a(first: 100) { b(first: 100) { c(first: 100) { d } } } }";
-        assert_eq!(refused(nested).word, "GRAPHQL_DOCUMENT_TOO_LARGE");
-        check_text("{ a(first: 100) { b(first: 100) { d } } }").unwrap();
-    }
-
-    #[test]
-    fn missing_and_null_required_variables_are_refused() {
-        let text = "query($a: Int!) { a(b: $a) }";
-        assert_eq!(refused(text).word, "GRAPHQL_INPUT_INVALID");
-        let given = Variables::from_value(Value::Object(
-            [(async_graphql::Name::new("a"), Value::Null)]
-                .into_iter()
-                .collect(),
-        ));
-        let refusal = check(text, None, given, &Limits::default()).err().unwrap();
-        assert_eq!(refusal.word, "GRAPHQL_INPUT_INVALID");
-    }
-
-    #[test]
-    fn a_repeated_mutation_field_is_refused_however_it_is_written() {
-        for text in [
-            "mutation { a a }",
-            "mutation { a ...A } fragment A on M { a }",
-            "mutation { ... { a } ... on M { a } }",
-            "mutation { x: a x: b }",
-        ] {
-            assert_eq!(refused(text).word, "GRAPHQL_DOCUMENT_INVALID", "{text}");
-        }
-        check_text("mutation { x: a y: a }").unwrap();
-        check_text("query { a a }").unwrap();
-    }
-
-    #[test]
-    fn aliases_roots_and_depth_have_limits() {
-        let aliases: String = (0..300).map(|i| format!("a{i}: a ")).collect();
-        assert_eq!(
-            refused(&format!("{{ b {{ {aliases} }} }}")).word,
-            "GRAPHQL_DOCUMENT_TOO_LARGE"
-        );
-        let roots: String = (0..30).map(|i| format!("a{i} ")).collect();
-        assert_eq!(
-            refused(&format!("{{ {roots} }}")).word,
-            "GRAPHQL_DOCUMENT_TOO_LARGE"
-        );
-        let deep = format!("{{ {} a {} }}", "a {".repeat(40), "}".repeat(40));
-        assert_eq!(refused(&deep).word, "GRAPHQL_DOCUMENT_TOO_LARGE");
-        let long = format!("{{ {} }}", "a".repeat(500));
-        assert_eq!(refused(&long).word, "GRAPHQL_DOCUMENT_TOO_LARGE");
-    }
-
-    #[test]
-    fn operations_are_chosen_by_name() {
-        let two = "query A { a } mutation B { b }";
-        assert_eq!(refused(two).word, "GRAPHQL_OPERATION_UNKNOWN");
-        let by_name = |name| check(two, Some(name), Variables::default(), &Limits::default());
-        assert_eq!(by_name("B").unwrap().kind, OperationType::Mutation);
-        assert_eq!(
-            by_name("C").err().unwrap().word,
-            "GRAPHQL_OPERATION_UNKNOWN"
-        );
-    }
+/// Messages quote the document, which can be long.
+fn cut(message: &str, limits: &Limits) -> String {
+    message.chars().take(limits.message_chars).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,20 +1,26 @@
 //! From a body or a query string to what is asked.
 
-use async_graphql::{Value, Variables};
+use std::collections::HashMap;
+
+use async_graphql::Variables;
 use axum::body::Body;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use platform_contract::PlatformReason;
 use serde::Deserialize;
-use serde_json::Map;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::guard::Limits;
+use crate::persisted::Named;
 use crate::refusal::{Refusal, RequestReason};
 
+use super::accept::is_utf8;
+
 /// A GraphQL request before anything of it is checked.
+#[derive(Debug)]
 pub(super) struct Asked {
-    pub(super) query: String,
+    pub(super) named: Named,
     pub(super) operation_name: Option<String>,
     pub(super) variables: Variables,
 }
@@ -23,11 +29,26 @@ pub(super) struct Asked {
 #[serde(rename_all = "camelCase")]
 struct Parameters {
     query: Option<String>,
+    document_id: Option<String>,
     operation_name: Option<String>,
-    variables: Option<Map<String, serde_json::Value>>,
-    /// Must be an object if it is there; nothing is read from it.
-    #[serde(rename = "extensions")]
-    _extensions: Option<Map<String, serde_json::Value>>,
+    variables: Option<Variables>,
+    extensions: Option<Extensions>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Extensions {
+    persisted_query: Option<PersistedQuery>,
+    /// Those that others read.
+    #[serde(flatten)]
+    _others: HashMap<String, IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PersistedQuery {
+    version: u32,
+    sha256_hash: String,
 }
 
 /// A query string keeps JSON in two of its fields.
@@ -35,6 +56,7 @@ struct Parameters {
 #[serde(rename_all = "camelCase")]
 struct Query {
     query: Option<String>,
+    document_id: Option<String>,
     operation_name: Option<String>,
     variables: Option<String>,
     extensions: Option<String>,
@@ -57,17 +79,28 @@ pub(super) fn query(text: &str, limits: &Limits) -> Result<Asked, Refusal> {
     let uri = uri.map_err(|_| malformed("the query string is malformed"))?;
     let axum::extract::Query(parts) = axum::extract::Query::<Query>::try_from_uri(&uri)
         .map_err(|error| malformed(format!("the query string is malformed: {error}")))?;
-    let object = |name: &str, text: Option<String>| match text.as_deref() {
-        None | Some("") => Ok(None),
-        Some(text) => serde_json::from_str(text)
-            .map_err(|error| malformed(format!("`{name}` is no JSON object: {error}"))),
-    };
     asked(Parameters {
         query: parts.query,
+        document_id: parts.document_id,
         operation_name: parts.operation_name,
         variables: object("variables", parts.variables)?,
-        _extensions: object("extensions", parts.extensions)?,
+        extensions: object("extensions", parts.extensions)?,
     })
+}
+
+/// Whether a query string asks for anything; a page is for those that do not.
+pub(super) fn asks(query: &str) -> bool {
+    let names = query.split('&').filter_map(|pair| pair.split('=').next());
+    let mut names = names.filter(|name| !name.is_empty());
+    names.any(|name| matches!(name, "query" | "documentId" | "extensions"))
+}
+
+fn object<T: DeserializeOwned>(name: &str, text: Option<String>) -> Result<Option<T>, Refusal> {
+    match text.as_deref() {
+        None | Some("") => Ok(None),
+        Some(text) => serde_json::from_str(text)
+            .map_err(|error| malformed(format!("`{name}` is not what it must be: {error}"))),
+    }
 }
 
 pub(super) async fn body(
@@ -113,9 +146,7 @@ fn media_type(headers: &HeaderMap) -> Result<(), Refusal> {
         .next()
         .is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
     let utf8 = parts.all(|parameter| match parameter.split_once('=') {
-        Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
-            value.trim_matches('"').eq_ignore_ascii_case("utf-8")
-        }
+        Some((name, value)) if name.eq_ignore_ascii_case("charset") => is_utf8(value),
         _ => true,
     });
     let plain = headers
@@ -132,20 +163,18 @@ fn media_type(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 fn asked(parameters: Parameters) -> Result<Asked, Refusal> {
-    let query = parameters
-        .query
-        .filter(|query| !query.is_empty())
-        .ok_or_else(|| malformed("`query` is missing"))?;
-    let variables = match parameters.variables {
-        Some(map) => Value::from_json(serde_json::Value::Object(map))
-            .map(Variables::from_value)
-            .map_err(|error| malformed(format!("`variables` cannot be read: {error}")))?,
-        None => Variables::default(),
-    };
+    let persisted = parameters.extensions.and_then(|all| all.persisted_query);
+    if persisted.as_ref().is_some_and(|one| one.version != 1) {
+        return Err(malformed("this version of `persistedQuery` is unknown"));
+    }
     Ok(Asked {
-        query,
-        operation_name: parameters.operation_name,
-        variables,
+        named: Named {
+            query: parameters.query.filter(|query| !query.is_empty()),
+            document_id: parameters.document_id,
+            hash: persisted.map(|one| one.sha256_hash),
+        },
+        operation_name: parameters.operation_name.filter(|name| !name.is_empty()),
+        variables: parameters.variables.unwrap_or_default(),
     })
 }
 

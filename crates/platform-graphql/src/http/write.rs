@@ -1,70 +1,52 @@
-//! The answer: bounded errors, no `data` where nothing was executed, the status of the media type.
+//! The answer: bounded errors, no `data` where nothing was executed, the status of the media type,
+//! and who may keep it.
 
 use async_graphql::{Response as Executed, ServerError, Value};
+use aws_lc_rs::digest::{SHA256, digest};
 use axum::body::Body;
 use axum::response::Response;
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, VARY};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header::{
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+    RETRY_AFTER, SET_COOKIE, VARY, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use serde::Serialize;
+use platform_contract::Reason;
 
+use super::accept::{Accepted, Media, gzip};
+use super::compress;
 use crate::error;
 use crate::guard::Limits;
-use crate::refusal::Refusal;
+use crate::json;
+use crate::refusal::{Refusal, RequestReason};
 
-/// What the client reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Media {
-    Json,
-    GraphqlResponse,
-}
+/// Places in the document told with one error.
+const LOCATIONS_MAX: usize = 10;
 
-impl Media {
-    /// The new media type for those who ask for it by name, plain JSON for everybody else.
-    pub(super) fn accepted(headers: &HeaderMap) -> Media {
-        let (mut json, mut graphql) = (0.0, 0.0);
-        let ranges = headers
-            .get_all(ACCEPT)
-            .iter()
-            .filter_map(|value| value.to_str().ok());
-        for range in ranges.flat_map(|value| value.split(',')) {
-            let mut parts = range.split(';').map(str::trim);
-            let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
-            let weight = parts
-                .find_map(|part| part.strip_prefix("q="))
-                .and_then(|q| q.parse().ok());
-            let weight: f32 = weight.unwrap_or(1.0);
-            match essence.as_str() {
-                "application/json" => json = weight,
-                "application/graphql-response+json" => graphql = weight,
-                _ => {}
-            }
-        }
-        if graphql > 0.0 && graphql >= json {
-            Media::GraphqlResponse
-        } else {
-            Media::Json
-        }
-    }
+/// For answers that nobody may keep.
+pub(super) const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
+/// The methods that are answered.
+pub(super) const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
 
-    fn content_type(self) -> HeaderValue {
-        HeaderValue::from_static(match self {
-            Media::Json => "application/json; charset=utf-8",
-            Media::GraphqlResponse => "application/graphql-response+json; charset=utf-8",
-        })
-    }
-}
-
-#[derive(Serialize)]
-struct Answer<'a> {
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [ServerError],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<&'a Value>,
+/// How an answer leaves.
+pub(super) struct Form {
+    pub(super) media: Media,
+    /// It is a query, so it holds no secret that its length could tell: what gives out tokens is a
+    /// mutation.
+    pub(super) query: bool,
+    /// For how many seconds anybody may keep the answer, if it turns out fine.
+    pub(super) public_s: Option<u64>,
 }
 
 /// The answer of the executor, which refuses requests too: then it answers no data, and errors
 /// that are of no field.
-pub(super) fn executed(mut answer: Executed, media: Media, limits: &Limits) -> Response {
+pub(super) fn executed(
+    mut answer: Executed,
+    form: &Form,
+    request: &HeaderMap,
+    limits: &Limits,
+) -> Response {
     let refused = answer.data == Value::Null
         && !answer.errors.is_empty()
         && answer.errors.iter().all(|error| error.path.is_empty());
@@ -74,39 +56,89 @@ pub(super) fn executed(mut answer: Executed, media: Media, limits: &Limits) -> R
         bound(error, limits);
     }
     let data = (!refused).then_some(&answer.data);
-    let status = if refused {
-        StatusCode::BAD_REQUEST
-    } else {
-        StatusCode::OK
+    let body = body(&answer.errors, data);
+    let status = match form.media {
+        Media::GraphqlResponse if refused => StatusCode::BAD_REQUEST,
+        _ => StatusCode::OK,
     };
-    write(
-        status,
-        &Answer {
-            errors: &answer.errors,
-            data,
-        },
-        media,
-    )
+
+    let mut headers = headers(form.media);
+    for cookie in answer.http_headers.get_all(SET_COOKIE) {
+        headers.append(SET_COOKIE, cookie.clone());
+    }
+    let personal = headers.contains_key(SET_COOKIE);
+    if let Some(seconds) = form
+        .public_s
+        .filter(|_| !personal && answer.errors.is_empty())
+    {
+        let tag = tag(&body);
+        let control = format!("public, max-age={seconds}");
+        headers.insert(CACHE_CONTROL, value(&control));
+        headers.insert(ETAG, value(&tag));
+        if has(request, &tag) {
+            headers.remove(CONTENT_TYPE);
+            return respond(StatusCode::NOT_MODIFIED, headers, Vec::new());
+        }
+    }
+    let small = form.query && !personal && gzip(request);
+    if let Some(gzip) = small.then(|| compress::gzip(&body)).flatten() {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        return respond(status, headers, gzip);
+    }
+    respond(status, headers, body)
 }
 
 /// The answer to a request that was not executed.
-pub(super) fn refused(refusal: &Refusal, media: Media, limits: &Limits) -> Response {
+pub(super) fn refused(refusal: &Refusal, accepted: &Accepted, limits: &Limits) -> Response {
+    let soft = refusal.http == StatusCode::OK;
+    let media = match accepted.media {
+        // Clients look at such an answer only where its status is fine, which the new media type
+        // forbids for an answer without data.
+        Some(_) if soft && accepted.json => Media::Json,
+        Some(media) => media,
+        None => Media::Json,
+    };
+    let malformed = refusal.word == RequestReason::RequestMalformed.word();
+    let status = match (media, refusal.http) {
+        (Media::Json, StatusCode::BAD_REQUEST) if !malformed => StatusCode::OK,
+        (Media::GraphqlResponse, StatusCode::OK) => StatusCode::BAD_REQUEST,
+        (_, status) => status,
+    };
     let mut entry = error::entry(refusal);
     bound(&mut entry, limits);
-    let mut response = write(
-        refusal.http,
-        &Answer {
-            errors: &[entry],
-            data: None,
-        },
-        media,
-    );
-    if refusal.http == StatusCode::METHOD_NOT_ALLOWED {
-        response
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET, POST"));
+
+    let mut headers = headers(media);
+    match status {
+        StatusCode::METHOD_NOT_ALLOWED => {
+            headers.insert(ALLOW, METHODS);
+        }
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+        _ => {}
     }
-    response
+    if let Some(delay) = refusal.retry_after {
+        let seconds = delay.as_millis().div_ceil(1000).max(1);
+        headers.insert(RETRY_AFTER, value(&seconds.to_string()));
+    }
+    respond(status, headers, body(&[entry], None))
+}
+
+fn body(errors: &[ServerError], data: Option<&Value>) -> Vec<u8> {
+    let mut out = vec![b'{'];
+    if !errors.is_empty() {
+        out.extend_from_slice(b"\"errors\":");
+        json::scalar(errors, &mut out);
+    }
+    if let Some(data) = data {
+        if !errors.is_empty() {
+            out.push(b',');
+        }
+        out.extend_from_slice(b"\"data\":");
+        json::write(data, &mut out);
+    }
+    out.push(b'}');
+    out
 }
 
 /// Messages quote the request, which can be long.
@@ -115,51 +147,47 @@ fn bound(error: &mut ServerError, limits: &Limits) {
         error.message.truncate(end);
         error.message.push('…');
     }
-    error.locations.truncate(10);
+    error.locations.truncate(LOCATIONS_MAX);
 }
 
-fn write(status: StatusCode, answer: &Answer<'_>, media: Media) -> Response {
-    let body = serde_json::to_vec(answer).expect("names are text and numbers finite");
+/// Those of every answer. Unless it is said otherwise, an answer depends on who asks and when.
+fn headers(media: Media) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(CONTENT_TYPE, media.content_type());
+    headers.insert(CACHE_CONTROL, PRIVATE);
+    headers.insert(
+        VARY,
+        HeaderValue::from_static("accept, accept-encoding, authorization, cookie, origin"),
+    );
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers
+}
+
+/// Weak, since the same answer can leave compressed and not.
+fn tag(body: &[u8]) -> String {
+    let hash = digest(&SHA256, body);
+    let text = URL_SAFE_NO_PAD.encode(&hash.as_ref()[..16]);
+    format!("W/\"{text}\"")
+}
+
+/// Whether the client has the answer with this tag already.
+fn has(request: &HeaderMap, tag: &str) -> bool {
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    let tag = opaque(tag);
+    let lists = request.get_all(IF_NONE_MATCH).iter();
+    let mut tags = lists
+        .filter_map(|list| list.to_str().ok())
+        .flat_map(|list| list.split(','));
+    tags.any(|one| one.trim() == "*" || opaque(one) == tag)
+}
+
+fn value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).expect("printable characters")
+}
+
+fn respond(status: StatusCode, headers: HeaderMap, body: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, media.content_type());
-    // Answers depend on who asks.
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(VARY, HeaderValue::from_static("accept, authorization"));
+    *response.headers_mut() = headers;
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn accepted(accept: &str) -> Media {
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, accept.parse().unwrap());
-        Media::accepted(&headers)
-    }
-
-    #[test]
-    fn the_media_type_is_the_one_asked_for() {
-        assert_eq!(Media::accepted(&HeaderMap::new()), Media::Json);
-        assert_eq!(accepted("*/*"), Media::Json);
-        assert_eq!(accepted("application/json"), Media::Json);
-        assert_eq!(
-            accepted("application/graphql-response+json"),
-            Media::GraphqlResponse
-        );
-        assert_eq!(
-            accepted("application/graphql-response+json, application/json;q=0.9"),
-            Media::GraphqlResponse
-        );
-        assert_eq!(
-            accepted("application/graphql-response+json;q=0.5, application/json"),
-            Media::Json
-        );
-        assert_eq!(
-            accepted("application/graphql-response+json;q=0"),
-            Media::Json
-        );
-    }
 }

@@ -6,11 +6,11 @@ use std::str::Chars;
 use super::{Limits, too_large};
 use crate::refusal::{Refusal, RequestReason};
 
-/// Reads the text once, as the parser's grammar reads it.
+/// Reads the text once, as the parser's grammar reads it, and counts its tokens.
 ///
 /// Where the two could differ (a string that is not closed) the text is refused, since a bracket
 /// that is hidden here and seen there would defeat the check.
-pub(super) fn check(text: &str, limits: &Limits) -> Result<(), Refusal> {
+pub(super) fn check(text: &str, limits: &Limits) -> Result<usize, Refusal> {
     let mut chars = text.chars().peekable();
     let (mut open, mut tokens) = (0_usize, 0_usize);
     while let Some(char) = chars.next() {
@@ -40,7 +40,7 @@ pub(super) fn check(text: &str, limits: &Limits) -> Result<(), Refusal> {
             )));
         }
     }
-    Ok(())
+    Ok(tokens)
 }
 
 /// The rest of a string, whose first quote has been read.

@@ -1,0 +1,573 @@
+//! Documents that clients name instead of sending them: a manifest that is trusted, and those that
+//! clients leave here themselves (automatic persisted queries).
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use http::StatusCode;
+use serde::Deserialize;
+
+use crate::refusal::{Refusal, RequestReason};
+
+/// What one kept document takes beside its text.
+const OVERHEAD_BYTES: usize = 128;
+/// Longest id of a document.
+const ID_BYTES_MAX: usize = 256;
+
+/// SHA-256 of a document's text.
+pub(crate) type Hash = [u8; 32];
+
+/// The documents that are known by an id.
+#[derive(Debug, Default)]
+pub struct Persisted {
+    manifest: Manifest,
+    only_listed: bool,
+    automatic: Option<Mutex<Recent>>,
+}
+
+/// What a request says about its document.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Named {
+    /// The document itself.
+    pub(crate) query: Option<String>,
+    /// `documentId` of GraphQL over HTTP.
+    pub(crate) document_id: Option<String>,
+    /// `sha256Hash` of `extensions.persistedQuery`.
+    pub(crate) hash: Option<String>,
+}
+
+/// The document of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) text: Arc<str>,
+    /// It was named by an id, so its answer can be kept under its address.
+    pub(crate) by_id: bool,
+    /// To be kept once it is known to be a document.
+    pub(crate) keep: Option<Hash>,
+}
+
+impl Persisted {
+    /// The documents of a manifest, known by their ids and by their hashes.
+    #[must_use]
+    pub fn manifest(self, manifest: Manifest) -> Persisted {
+        Persisted { manifest, ..self }
+    }
+
+    /// Executes nothing but the documents of the manifest, however they are sent.
+    #[must_use]
+    pub fn only_listed(self, only_listed: bool) -> Persisted {
+        Persisted {
+            only_listed,
+            ..self
+        }
+    }
+
+    /// Keeps what clients send together with its hash, in about so many bytes.
+    #[must_use]
+    pub fn automatic(self, bytes_max: usize) -> Persisted {
+        let automatic = (bytes_max > 0).then(|| Mutex::new(Recent::new(bytes_max)));
+        Persisted { automatic, ..self }
+    }
+
+    /// The document that a request means, or why there is none.
+    pub(crate) fn find(&self, named: Named) -> Result<Found, Refusal> {
+        let id = named.id()?;
+        match (id, named.query) {
+            (None, None) => Err(Refusal::bad(
+                RequestReason::RequestMalformed,
+                "`query` is missing",
+            )),
+            (None, Some(text)) => self.sent(text, None),
+            (Some(Id::Hash(hash)), Some(text)) => self.sent(text, Some(hash)),
+            (Some(Id::Other(_)), Some(_)) => Err(Refusal::bad(
+                RequestReason::RequestMalformed,
+                "`query` and `documentId` are both given",
+            )),
+            (Some(id), None) => self.named(id, named.hash.is_some()),
+        }
+    }
+
+    /// Keeps a document that fits the schema, if documents are kept for clients.
+    pub(crate) fn keep(&self, hash: Hash, text: Arc<str>) {
+        if let Some(automatic) = &self.automatic {
+            let mut recent = automatic.lock().unwrap_or_else(PoisonError::into_inner);
+            recent.put(hash, text);
+        }
+    }
+
+    fn sent(&self, text: String, hash: Option<Hash>) -> Result<Found, Refusal> {
+        let mut keep = None;
+        if hash.is_some() || self.only_listed {
+            let actual = sha256(&text);
+            if hash.is_some_and(|hash| hash != actual) {
+                return Err(Refusal::bad(
+                    RequestReason::PersistedMismatch,
+                    "the hash is not that of the document",
+                ));
+            }
+            let listed = self.manifest.by_hash.contains_key(&actual);
+            if self.only_listed && !listed {
+                return Err(Refusal::bad(
+                    RequestReason::PersistedRequired,
+                    "only documents of the manifest are executed",
+                ));
+            }
+            keep = hash.filter(|_| !listed && self.automatic.is_some());
+        }
+        Ok(Found {
+            text: text.into(),
+            by_id: hash.is_some(),
+            keep,
+        })
+    }
+
+    fn named(&self, id: Id, automatic: bool) -> Result<Found, Refusal> {
+        let text = match &id {
+            Id::Hash(hash) => self.manifest.by_hash.get(hash).cloned(),
+            Id::Other(id) => self.manifest.by_id.get(id.as_str()).cloned(),
+        };
+        let text = text.or_else(|| self.recent(&id));
+        if let Some(text) = text {
+            return Ok(Found {
+                text,
+                by_id: true,
+                keep: None,
+            });
+        }
+        let off = self.automatic.is_none() && self.manifest.by_hash.is_empty();
+        // These two texts are what clients look for, and they are no errors of theirs.
+        Err(match (automatic, off) {
+            (true, true) => Refusal::new(
+                RequestReason::PersistedUnsupported,
+                StatusCode::OK,
+                "PersistedQueryNotSupported",
+            ),
+            (true, false) => Refusal::new(
+                RequestReason::PersistedUnknown,
+                StatusCode::OK,
+                "PersistedQueryNotFound",
+            ),
+            (false, _) => Refusal::bad(
+                RequestReason::PersistedUnknown,
+                "no document is known under the id",
+            ),
+        })
+    }
+
+    fn recent(&self, id: &Id) -> Option<Arc<str>> {
+        let (Id::Hash(hash), false) = (id, self.only_listed) else {
+            return None;
+        };
+        let automatic = self.automatic.as_ref()?;
+        let mut recent = automatic.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.get(hash)
+    }
+}
+
+enum Id {
+    Hash(Hash),
+    Other(String),
+}
+
+impl Named {
+    /// Both doors name the same thing.
+    fn id(&self) -> Result<Option<Id>, Refusal> {
+        let malformed = |message| Refusal::bad(RequestReason::RequestMalformed, message);
+        let hash = match &self.hash {
+            Some(text) => {
+                Some(parse_hash(text).ok_or_else(|| malformed("`sha256Hash` is no SHA-256 hash"))?)
+            }
+            None => None,
+        };
+        let id = match &self.document_id {
+            Some(text) if text.is_empty() || text.len() > ID_BYTES_MAX => {
+                return Err(malformed("`documentId` is empty or too long"));
+            }
+            Some(text) => match text.split_once(':') {
+                Some(("sha256", hex)) => {
+                    Some(Id::Hash(parse_hash(hex).ok_or_else(|| {
+                        malformed("`documentId` is no SHA-256 hash")
+                    })?))
+                }
+                Some((prefix, _)) if !prefix.starts_with("x-") => {
+                    return Err(malformed("the prefix of `documentId` is unknown"));
+                }
+                _ => Some(Id::Other(text.clone())),
+            },
+            None => None,
+        };
+        match (id, hash) {
+            (Some(Id::Hash(id)), Some(hash)) if id != hash => {
+                Err(malformed("`documentId` and `sha256Hash` differ"))
+            }
+            (Some(Id::Other(_)), Some(_)) => {
+                Err(malformed("`documentId` and `sha256Hash` are both given"))
+            }
+            (id, hash) => Ok(id.or(hash.map(Id::Hash))),
+        }
+    }
+}
+
+/// A list of documents, in the form of Apollo's tools
+/// (`{"format":"apollo-persisted-query-manifest","operations":[{"id","body"}]}`) or of Relay's and
+/// The Guild's (`{"id":"document"}`).
+#[derive(Debug, Default)]
+pub struct Manifest {
+    by_id: HashMap<String, Arc<str>>,
+    by_hash: HashMap<Hash, Arc<str>>,
+}
+
+/// What is wrong with a manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestError(String);
+
+impl std::fmt::Display for ManifestError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ManifestError {}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Form {
+    Apollo {
+        format: String,
+        operations: Vec<Operation>,
+    },
+    Map(HashMap<String, String>),
+}
+
+#[derive(Deserialize)]
+struct Operation {
+    id: String,
+    body: String,
+}
+
+impl Manifest {
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Manifest, ManifestError> {
+        let bytes = std::fs::read(path)
+            .map_err(|error| ManifestError(format!("cannot read {}: {error}", path.display())))?;
+        Manifest::parse(&bytes)
+            .map_err(|error| ManifestError(format!("{}: {error}", path.display())))
+    }
+
+    /// Reads the text of a manifest. An id that is a SHA-256 hash must be that of its document.
+    pub fn parse(json: &[u8]) -> Result<Manifest, ManifestError> {
+        let form = serde_json::from_slice(json)
+            .map_err(|_| ManifestError("not a manifest of persisted documents".to_owned()))?;
+        let documents: Vec<(String, String)> = match form {
+            Form::Apollo { format, operations } => {
+                if format != "apollo-persisted-query-manifest" {
+                    return Err(ManifestError(format!("the format {format:?} is unknown")));
+                }
+                let operations = operations.into_iter();
+                operations.map(|one| (one.id, one.body)).collect()
+            }
+            Form::Map(documents) => documents.into_iter().collect(),
+        };
+        let mut manifest = Manifest::default();
+        for (id, text) in documents {
+            let actual = sha256(&text);
+            let said = parse_hash(id.strip_prefix("sha256:").unwrap_or(&id));
+            if said.is_some_and(|said| said != actual) {
+                return Err(ManifestError(format!(
+                    "the document {id} is not the one that its id says"
+                )));
+            }
+            let text: Arc<str> = text.into();
+            manifest.by_hash.insert(actual, text.clone());
+            manifest.by_id.insert(id, text);
+        }
+        Ok(manifest)
+    }
+
+    /// Documents listed.
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether nothing is listed.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// The documents, each once.
+    pub fn documents(&self) -> impl Iterator<Item = &str> {
+        self.by_hash.values().map(|text| &**text)
+    }
+}
+
+/// What was used lately. Two halves: when the young one is full, it becomes the old one, and what
+/// nobody has asked for since is gone.
+#[derive(Debug)]
+struct Recent {
+    bytes_max: usize,
+    young: HashMap<Hash, Arc<str>>,
+    young_bytes: usize,
+    old: HashMap<Hash, Arc<str>>,
+}
+
+impl Recent {
+    fn new(bytes_max: usize) -> Recent {
+        Recent {
+            bytes_max,
+            young: HashMap::new(),
+            young_bytes: 0,
+            old: HashMap::new(),
+        }
+    }
+
+    fn get(&mut self, hash: &Hash) -> Option<Arc<str>> {
+        if let Some(text) = self.young.get(hash) {
+            return Some(text.clone());
+        }
+        let text = self.old.remove(hash)?;
+        self.put(*hash, text.clone());
+        Some(text)
+    }
+
+    fn put(&mut self, hash: Hash, text: Arc<str>) {
+        let bytes = text.len() + OVERHEAD_BYTES;
+        let half = self.bytes_max / 2;
+        if bytes > half || self.young.contains_key(&hash) {
+            return;
+        }
+        if self.young_bytes + bytes > half {
+            self.old = std::mem::take(&mut self.young);
+            self.young_bytes = 0;
+        }
+        self.old.remove(&hash);
+        self.young_bytes += bytes;
+        self.young.insert(hash, text);
+    }
+}
+
+pub(crate) fn sha256(text: &str) -> Hash {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
+    hash
+}
+
+/// 64 hexadecimal digits in lower case.
+fn parse_hash(text: &str) -> Option<Hash> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let mut hash = [0; 32];
+    if text.len() != 64 {
+        return None;
+    }
+    for (byte, pair) in hash.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "query($id:ID!){user(id:$id){name}}";
+    /// From the appendix of GraphQL over HTTP.
+    const HEX: &str = "71f7dc5758652baac68e4a10c50be732b741c892ade2883a99358f52b555286b";
+
+    fn sent(text: &str) -> Named {
+        Named {
+            query: Some(text.to_owned()),
+            ..Named::default()
+        }
+    }
+
+    fn hashed(query: Option<&str>, hash: &str) -> Named {
+        Named {
+            query: query.map(str::to_owned),
+            hash: Some(hash.to_owned()),
+            ..Named::default()
+        }
+    }
+
+    fn by_id(id: &str) -> Named {
+        Named {
+            document_id: Some(id.to_owned()),
+            ..Named::default()
+        }
+    }
+
+    fn word(result: Result<Found, Refusal>) -> &'static str {
+        result.unwrap_err().word
+    }
+
+    fn listed() -> Persisted {
+        let manifest = format!(
+            r#"{{"format":"apollo-persisted-query-manifest","version":1,"operations":[
+                {{"id":"{HEX}","name":"User","type":"query","body":"{TEXT}"}}]}}"#
+        );
+        Persisted::default().manifest(Manifest::parse(manifest.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn a_document_left_with_its_hash_is_found_by_both_doors() {
+        let store = Persisted::default().automatic(10_000);
+        let refusal = store.find(hashed(None, HEX)).unwrap_err();
+        assert_eq!(
+            (refusal.word, refusal.message.as_str(), refusal.http),
+            (
+                "PERSISTED_QUERY_NOT_FOUND",
+                "PersistedQueryNotFound",
+                StatusCode::OK
+            )
+        );
+
+        let found = store.find(hashed(Some(TEXT), HEX)).unwrap();
+        assert_eq!((&*found.text, found.by_id), (TEXT, true));
+        // Not before it is known to be a document.
+        assert_eq!(
+            word(store.find(hashed(None, HEX))),
+            "PERSISTED_QUERY_NOT_FOUND"
+        );
+        store.keep(found.keep.unwrap(), found.text);
+
+        for named in [hashed(None, HEX), by_id(&format!("sha256:{HEX}"))] {
+            let found = store.find(named).unwrap();
+            assert_eq!((&*found.text, found.by_id, found.keep), (TEXT, true, None));
+        }
+    }
+
+    #[test]
+    fn a_hash_of_another_document_is_refused() {
+        let store = Persisted::default().automatic(10_000);
+        let other = hashed(Some("{ other }"), HEX);
+        assert_eq!(word(store.find(other)), "PERSISTED_QUERY_MISMATCH");
+        assert_eq!(
+            word(listed().find(hashed(Some("{ other }"), HEX))),
+            "PERSISTED_QUERY_MISMATCH"
+        );
+    }
+
+    #[test]
+    fn without_a_store_clients_are_told_to_stop_asking() {
+        let refusal = Persisted::default().find(hashed(None, HEX)).unwrap_err();
+        assert_eq!(
+            (refusal.word, refusal.message.as_str()),
+            (
+                "PERSISTED_QUERY_NOT_SUPPORTED",
+                "PersistedQueryNotSupported"
+            )
+        );
+        let found = Persisted::default().find(hashed(Some(TEXT), HEX)).unwrap();
+        assert_eq!(found.keep, None);
+    }
+
+    #[test]
+    fn only_listed_documents_run_however_they_are_sent() {
+        let store = listed().only_listed(true).automatic(10_000);
+        for named in [
+            sent(TEXT),
+            hashed(Some(TEXT), HEX),
+            hashed(None, HEX),
+            by_id(HEX),
+            by_id(&format!("sha256:{HEX}")),
+        ] {
+            assert_eq!(&*store.find(named).unwrap().text, TEXT);
+        }
+        let other = "{ other }";
+        let hex: String = sha256(other).iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(word(store.find(sent(other))), "PERSISTED_QUERY_REQUIRED");
+        assert_eq!(
+            word(store.find(hashed(Some(other), &hex))),
+            "PERSISTED_QUERY_REQUIRED"
+        );
+        store.keep(sha256(other), other.into());
+        assert_eq!(
+            word(store.find(hashed(None, &hex))),
+            "PERSISTED_QUERY_NOT_FOUND"
+        );
+        assert_eq!(
+            word(store.find(by_id("other"))),
+            "PERSISTED_QUERY_NOT_FOUND"
+        );
+        assert!(listed().find(sent(other)).is_ok());
+    }
+
+    #[test]
+    fn ids_that_are_none_are_refused() {
+        let store = listed();
+        let long = "x".repeat(300);
+        for bad in [
+            "",
+            "sha256:abc",
+            "md5:0123",
+            long.as_str(),
+            &format!("sha256:{}", HEX.to_uppercase()),
+        ] {
+            assert_eq!(
+                word(store.find(by_id(bad))),
+                "GRAPHQL_REQUEST_MALFORMED",
+                "{bad}"
+            );
+        }
+        assert_eq!(
+            word(store.find(hashed(None, "abc"))),
+            "GRAPHQL_REQUEST_MALFORMED"
+        );
+        let two = Named {
+            document_id: Some(format!("sha256:{}", "0".repeat(64))),
+            ..hashed(None, HEX)
+        };
+        assert_eq!(word(store.find(two)), "GRAPHQL_REQUEST_MALFORMED");
+        let both = Named {
+            query: Some(TEXT.to_owned()),
+            ..by_id("custom")
+        };
+        assert_eq!(word(store.find(both)), "GRAPHQL_REQUEST_MALFORMED");
+        assert_eq!(
+            word(store.find(Named::default())),
+            "GRAPHQL_REQUEST_MALFORMED"
+        );
+    }
+
+    #[test]
+    fn a_manifest_is_read_in_both_forms_and_its_hashes_are_checked() {
+        let relay =
+            Manifest::parse(br#"{"5d41402abc4b2a76b9719d911017c592":"{ a }","x-app:b":"{ b }"}"#);
+        let relay = Persisted::default().manifest(relay.unwrap());
+        for (id, text) in [
+            ("5d41402abc4b2a76b9719d911017c592", "{ a }"),
+            ("x-app:b", "{ b }"),
+        ] {
+            assert_eq!(&*relay.find(by_id(id)).unwrap().text, text);
+        }
+        for bad in [
+            format!(r#"{{"{HEX}":"{{ a }}"}}"#),
+            format!(r#"{{"sha256:{HEX}":"{{ a }}"}}"#),
+            r#"{"format":"other","operations":[]}"#.to_owned(),
+            "[]".to_owned(),
+            "{".to_owned(),
+        ] {
+            assert!(Manifest::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_for_clients_is_bounded_and_what_is_used_stays() {
+        let mut recent = Recent::new(20_000);
+        let text = |n: usize| -> Arc<str> { format!("{n:0100}").into() };
+        recent.put(sha256("used"), text(0));
+        for n in 1..5_000_usize {
+            recent.put(sha256(&n.to_string()), text(n));
+            assert!(recent.get(&sha256("used")).is_some());
+            let kept = recent.young.len() + recent.old.len();
+            assert!(kept * (100 + OVERHEAD_BYTES) <= 20_000);
+        }
+        assert!(recent.get(&sha256("1")).is_none());
+        recent.put(sha256("large"), "x".repeat(10_001).into());
+        assert!(recent.get(&sha256("large")).is_none());
+    }
+}
