@@ -8,12 +8,16 @@ use api::homeward::identity::v1::IDENTITY_SERVICE;
 use api::homeward::identity::v1::identity_service_client::IdentityServiceClient;
 use api::homeward::recommendations::v1::RECOMMENDATIONS_SERVICE;
 use api::homeward::recommendations::v1::recommendations_service_client::RecommendationsServiceClient;
+use bytes::Bytes;
 use platform::auth::{Caller, Verifier};
 use platform::client::Channel;
-use platform_graphql::Context;
 use platform_graphql::context::Forward;
+use platform_graphql::{Context, hot};
+use prost::Message;
 use tonic::Status;
 use tonic::service::interceptor::InterceptedService;
+
+use crate::status;
 
 /// A connection that lets through what the caller may call.
 type Guarded = InterceptedService<Channel, Forward>;
@@ -25,6 +29,7 @@ pub(crate) struct Clients {
     pub(crate) catalog: Channel,
     pub(crate) recommendations: Channel,
     pub(crate) verifier: Arc<Verifier>,
+    pub(crate) status: status::Known,
 }
 
 /// The services as one request sees them.
@@ -62,6 +67,28 @@ impl<'a> Services<'a> {
     pub(crate) fn catalog(&self) -> CatalogServiceClient<Guarded> {
         let forward = self.context.forward(&CATALOG_SERVICE);
         CatalogServiceClient::with_interceptor(self.clients.catalog.clone(), forward)
+    }
+
+    /// A call of catalog whose answer stays as it came.
+    pub(crate) async fn raw_catalog(
+        &self,
+        method: &str,
+        request: impl Message + 'static,
+    ) -> Result<Bytes, Status> {
+        let forward = self.context.forward(&CATALOG_SERVICE);
+        let channel = InterceptedService::new(self.clients.catalog.clone(), forward);
+        hot::unary(channel, &CATALOG_SERVICE, method, request).await
+    }
+
+    /// A call of identity whose answer stays as it came.
+    pub(crate) async fn raw_identity(
+        &self,
+        method: &str,
+        request: impl Message + 'static,
+    ) -> Result<Bytes, Status> {
+        let forward = self.context.forward(&IDENTITY_SERVICE);
+        let channel = InterceptedService::new(self.clients.identity.clone(), forward);
+        hot::unary(channel, &IDENTITY_SERVICE, method, request).await
     }
 
     pub(crate) fn recommendations(&self) -> RecommendationsServiceClient<Guarded> {

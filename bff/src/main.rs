@@ -6,22 +6,27 @@ mod model;
 mod mutation;
 mod query;
 mod schema;
+mod session;
+mod status;
 #[cfg(test)]
 mod tests;
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use platform::auth::Verifier;
 use platform::client::{Channel, GrpcTarget, Metrics};
-use platform::config::{AuthArgs, Environment, HttpArgs, duration};
+use platform::config::{AuthArgs, Environment, HttpArgs, SealArgs};
+use platform::sealed::Sealer;
 use platform::{App, Runtime};
+use platform_cache::RedisArgs;
 use platform_events::KafkaArgs;
-use platform_graphql::Endpoint;
+use platform_graphql::rate::{Limiter, RateArgs};
+use platform_graphql::{Endpoint, EndpointArgs, Graphiql, Limits, health};
 
 use crate::clients::Clients;
+use crate::status::Monitor;
 
 /// How the BFF is configured.
 #[derive(Args)]
@@ -31,6 +36,18 @@ struct Config {
 
     #[command(flatten)]
     auth: AuthArgs,
+
+    #[command(flatten)]
+    endpoint: EndpointArgs,
+
+    #[command(flatten)]
+    seal: SealArgs,
+
+    #[command(flatten)]
+    rate: RateArgs,
+
+    #[command(flatten)]
+    redis: RedisArgs,
 
     #[command(flatten)]
     kafka: KafkaArgs,
@@ -46,10 +63,6 @@ struct Config {
     /// Addresses of `recommendations`, separated by commas.
     #[arg(env = "GRPC_RECOMMENDATIONS")]
     grpc_recommendations: GrpcTarget,
-
-    /// Time for a request, handed on to every call that it makes.
-    #[arg(env = "REQUEST_DEADLINE", default_value = "10s", value_parser = duration)]
-    request_deadline: Duration,
 }
 
 fn main() -> ExitCode {
@@ -69,6 +82,11 @@ fn main() -> ExitCode {
 async fn start(rt: &mut Runtime, config: Config) -> anyhow::Result<()> {
     let verifier = Arc::new(Verifier::new(&config.auth));
     let metrics = Metrics::new(rt.registry());
+    let monitor = Monitor::new(&[
+        ("identity", &config.grpc_identity),
+        ("catalog", &config.grpc_catalog),
+        ("recommendations", &config.grpc_recommendations),
+    ]);
     let clients = Clients {
         identity: Channel::connect(&metrics, "identity", &config.grpc_identity),
         catalog: Channel::connect(&metrics, "catalog", &config.grpc_catalog),
@@ -78,16 +96,37 @@ async fn start(rt: &mut Runtime, config: Config) -> anyhow::Result<()> {
             &config.grpc_recommendations,
         ),
         verifier: verifier.clone(),
+        status: monitor.known(),
     };
+    rt.spawn("platform-status", |stop| monitor.run(stop));
     let kafka = config.kafka.connect(rt.name(), rt.registry());
     rt.spawn("revocations", {
         let verifier = verifier.clone();
         move |stop| platform_events::revocations(kafka, verifier, api::EVENTS, stop)
     });
+    let sessions = session::sessions(
+        config.http.public_url.as_ref(),
+        rt.environment(),
+        config.endpoint.cors_origins.clone(),
+        Sealer::new(&config.seal)?,
+        clients.identity.clone(),
+    )?;
+    let redis = config.redis.connect(rt.name(), rt.registry())?;
+    let limiter = Limiter::new(config.rate, Some(redis))?;
     let open = rt.environment() != Environment::Production;
-    let endpoint = Endpoint::new(schema::build(clients, open), verifier)
-        .deadline(config.request_deadline)
-        .introspection(open);
-    rt.http(&config.http, endpoint.router("/graphql"));
+    let (schema, checker) = schema::build(&clients, open);
+    let mut endpoint = Endpoint::new(schema, checker, Limits::default(), verifier)
+        .configured(&config.endpoint, !open)?
+        .limiter(Arc::new(limiter));
+    if let Some(sessions) = sessions {
+        endpoint = endpoint.sessions(sessions);
+    }
+    let mut routes = health();
+    if open {
+        let page = Graphiql::new("/graphql", include_str!("../graphiql/login.js"));
+        routes = routes.merge(page.router());
+        endpoint = endpoint.page(move |_| page.page());
+    }
+    rt.http(&config.http, endpoint.router("/graphql").merge(routes));
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The schema, put together.
 
 use async_graphql::{EmptySubscription, SDLExportOptions, Schema};
+use platform_graphql::{Checker, Open, schemas};
 
 use crate::clients::Clients;
 use crate::mutation::Mutation;
@@ -8,15 +9,14 @@ use crate::query::Query;
 
 pub(crate) type Api = Schema<Query, Mutation, EmptySubscription>;
 
-/// `open` adds suggestions to the errors of documents that do not fit.
-pub(crate) fn build(clients: Clients, open: bool) -> Api {
-    let schema =
-        Schema::build(Query::default(), Mutation::default(), EmptySubscription).data(clients);
-    if open {
-        schema.finish()
-    } else {
-        schema.disable_suggestions().finish()
-    }
+/// The schema that executes, and the one that checks documents; `open` lets them tell about
+/// themselves.
+pub(crate) fn build(clients: &Clients, open: bool) -> (Api, Checker) {
+    let open = if open { Open::ALL } else { Open::NOTHING };
+    schemas(open, || {
+        Schema::build(Query::default(), Mutation::default(), EmptySubscription)
+            .data(clients.clone())
+    })
 }
 
 /// The schema in its own language; `bff/schema.graphql` is a copy for clients and reviewers.

@@ -7,7 +7,7 @@ mod user;
 
 pub(crate) use node::Node;
 pub(crate) use offer::{MoneyInput, Offer, OfferKind, OfferOrder, OfferState, VoteValue, Votes};
-pub(crate) use organisation::{Organisation, Organisations};
+pub(crate) use organisation::Organisation;
 pub(crate) use user::{Session, SessionTokens, User, UserKind};
 
 use platform_graphql::DateTime;

@@ -1,140 +1,134 @@
-use std::sync::Arc;
-
 use api::homeward::catalog::v1 as proto;
 use api::homeward::r#type::v1 as types;
-use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, SimpleObject};
-use platform_graphql::{Currency, DateTime, Long};
+use async_graphql::{Enum, InputObject, OutputType};
+use platform_graphql::hot::{Field, Hot, Kind, Model, Null, Type, Words};
+use platform_graphql::{Currency, Long};
 use tonic::Status;
 
-use super::{Organisation, Organisations, missing, time};
+use super::organisation::ORGANISATIONS;
 use crate::clients::Services;
-use crate::ids::{self, Kind};
+use crate::ids;
 
 /// What a business offers to people who move.
-#[derive(SimpleObject)]
-#[graphql(complex)]
-pub(crate) struct Offer {
-    pub(crate) id: ID,
-    title: String,
-    description: String,
-    kind: OfferKind,
-    /// A slug: `berlin-mitte`.
-    area: String,
-    price: Money,
-    state: OfferState,
-    created_at: DateTime,
-    updated_at: DateTime,
-    /// Null until the offer is published.
-    published_at: Option<DateTime>,
-    /// Raised by each change; pass it as `expectedVersion` to change only what you have seen.
-    version: Long,
-    votes: Votes,
-    #[graphql(skip)]
-    organisation_id: String,
-    #[graphql(skip)]
-    organisations: Arc<Organisations>,
-}
+pub(crate) struct Offer;
 
-#[ComplexObject]
-impl Offer {
-    /// Who offers it.
-    async fn organisation(&self, ctx: &Context<'_>) -> Option<Result<Organisation, Status>> {
-        self.organisations
-            .get(Services::of(ctx), &self.organisation_id)
-            .await
-            .transpose()
-    }
+impl Model for Offer {
+    const TYPE: &'static Type = &OFFER;
 }
 
 impl Offer {
-    /// One offer.
-    pub(crate) fn one(row: proto::Offer) -> Result<Offer, Status> {
-        let organisations = Organisations::new([row.organisation_id.clone()]);
-        Offer::new(row, Arc::new(organisations))
-    }
-
-    /// The offers of a page.
-    pub(crate) fn page(rows: Vec<proto::Offer>) -> impl Iterator<Item = Result<Offer, Status>> {
-        let organisations = Organisations::new(rows.iter().map(|row| row.organisation_id.clone()));
-        let organisations = Arc::new(organisations);
-        rows.into_iter()
-            .map(move |row| Offer::new(row, organisations.clone()))
-    }
-
     /// The offer as the caller may see it; `None` if there is none.
-    pub(crate) async fn get(services: Services<'_>, id: String) -> Result<Option<Offer>, Status> {
-        let request = proto::BatchGetOffersRequest { ids: vec![id] };
-        let answer = services
-            .catalog()
-            .batch_get_offers(request)
-            .await?
-            .into_inner();
-        answer.offers.into_iter().next().map(Offer::one).transpose()
+    pub(crate) async fn get(
+        services: Services<'_>,
+        id: String,
+    ) -> Result<Option<Hot<Offer>>, Status> {
+        Ok(Offer::batch(services, vec![id]).await?.into_iter().next())
     }
 
-    fn new(row: proto::Offer, organisations: Arc<Organisations>) -> Result<Offer, Status> {
-        Ok(Offer {
-            id: ids::encode(Kind::Offer, &row.id)?,
-            kind: OfferKind::of(row.kind())?,
-            state: OfferState::of(row.state())?,
-            title: row.title,
-            description: row.description,
-            area: row.area,
-            price: Money::of(row.price)?,
-            created_at: time(row.create_time)?,
-            updated_at: time(row.update_time)?,
-            published_at: row.publish_time.map(|at| time(Some(at))).transpose()?,
-            version: Long(row.version),
-            votes: Votes::of(row.votes)?,
-            organisation_id: row.organisation_id,
-            organisations,
-        })
+    /// Those of the offers that the caller may see.
+    pub(crate) async fn batch(
+        services: Services<'_>,
+        ids: Vec<String>,
+    ) -> Result<Vec<Hot<Offer>>, Status> {
+        let request = proto::BatchGetOffersRequest { ids };
+        Hot::rows(&services.raw_catalog("BatchGetOffers", request).await?)
     }
 }
+
+static OFFER: Type = Type {
+    name: "Offer",
+    message: "homeward.catalog.v1.Offer",
+    about: "What a business offers to people who move.",
+    interfaces: &["Node"],
+    fields: &[
+        Field::new("id", 1, Kind::Id(ids::Kind::Offer as u8)),
+        Field::new("title", 3, Kind::TEXT),
+        Field::new("description", 4, Kind::TEXT),
+        Field::new("kind", 5, Kind::Enum(&OFFER_KIND)),
+        Field::new("area", 6, Kind::TEXT).about("A slug: `berlin-mitte`."),
+        Field::new("price", 7, Kind::Object(&MONEY)),
+        Field::new("state", 8, Kind::Enum(&OFFER_STATE)),
+        Field::new("createdAt", 9, Kind::Time),
+        Field::new("updatedAt", 10, Kind::Time),
+        Field::new("publishedAt", 11, Kind::Time)
+            .null(Null::Unset)
+            .about("Null until the offer is published."),
+        Field::new("version", 12, Kind::Long).about(
+            "Raised by each change; pass it as `expectedVersion` to change only what you have seen.",
+        ),
+        Field::new("votes", 13, Kind::Object(&VOTES)),
+        Field::new("organisation", 2, Kind::Join(&ORGANISATIONS)).about("Who offers it."),
+    ],
+};
 
 /// The votes on an offer.
-#[derive(SimpleObject)]
-pub(crate) struct Votes {
-    up: Long,
-    down: Long,
-    /// The vote of who asks; null without one.
-    mine: Option<VoteValue>,
-    /// Raised by each change.
-    version: Long,
+pub(crate) struct Votes;
+
+impl Model for Votes {
+    const TYPE: &'static Type = &VOTES;
 }
 
-impl Votes {
-    pub(crate) fn of(row: Option<proto::Votes>) -> Result<Votes, Status> {
-        let row = row.ok_or_else(|| missing("tally"))?;
-        Ok(Votes {
-            up: Long(row.up),
-            down: Long(row.down),
-            mine: match row.mine() {
-                proto::VoteValue::Unspecified => None,
-                proto::VoteValue::Up => Some(VoteValue::Up),
-                proto::VoteValue::Down => Some(VoteValue::Down),
-            },
-            version: Long(row.version),
-        })
-    }
-}
+static VOTES: Type = Type {
+    name: "Votes",
+    message: "homeward.catalog.v1.Votes",
+    about: "The votes on an offer.",
+    interfaces: &[],
+    fields: &[
+        Field::new("up", 1, Kind::Long),
+        Field::new("down", 2, Kind::Long),
+        Field::new("mine", 3, Kind::Enum(&VOTE_VALUE))
+            .null(Null::Default)
+            .about("The vote of who asks; null without one."),
+        Field::new("version", 4, Kind::Long).about("Raised by each change."),
+    ],
+};
 
-/// An amount in one currency.
-#[derive(SimpleObject)]
-pub(crate) struct Money {
-    /// In the currency's smallest unit: 12.34 EUR is 1234.
-    amount_minor: Long,
-    currency: Currency,
-}
+static MONEY: Type = Type {
+    name: "Money",
+    message: "homeward.type.v1.Money",
+    about: "An amount in one currency.",
+    interfaces: &[],
+    fields: &[
+        Field::new("amountMinor", 1, Kind::Long)
+            .about("In the currency's smallest unit: 12.34 EUR is 1234."),
+        Field::new("currency", 2, CURRENCY),
+    ],
+};
 
-impl Money {
-    fn of(row: Option<types::Money>) -> Result<Money, Status> {
-        let row = row.ok_or_else(|| missing("price"))?;
-        Ok(Money {
-            amount_minor: Long(row.amount_minor),
-            currency: Currency(row.currency_code),
-        })
-    }
+const CURRENCY: Kind = Kind::Text(<Currency as OutputType>::create_type_info);
+
+static OFFER_KIND: Words = Words {
+    register: <OfferKind as OutputType>::create_type_info,
+    word: |number| {
+        word(
+            proto::OfferKind::try_from(number).ok()?.as_str_name(),
+            "OFFER_KIND_",
+        )
+    },
+};
+
+static OFFER_STATE: Words = Words {
+    register: <OfferState as OutputType>::create_type_info,
+    word: |number| {
+        word(
+            proto::OfferState::try_from(number).ok()?.as_str_name(),
+            "OFFER_STATE_",
+        )
+    },
+};
+
+static VOTE_VALUE: Words = Words {
+    register: <VoteValue as OutputType>::create_type_info,
+    word: |number| {
+        word(
+            proto::VoteValue::try_from(number).ok()?.as_str_name(),
+            "VOTE_VALUE_",
+        )
+    },
+};
+
+fn word(name: &'static str, prefix: &str) -> Option<&'static str> {
+    name.strip_prefix(prefix)
 }
 
 /// An amount in one currency.
@@ -168,16 +162,6 @@ pub(crate) enum OfferKind {
 }
 
 impl OfferKind {
-    fn of(row: proto::OfferKind) -> Result<OfferKind, Status> {
-        match row {
-            proto::OfferKind::Unspecified => Err(missing("kind")),
-            proto::OfferKind::Crew => Ok(OfferKind::Crew),
-            proto::OfferKind::Storage => Ok(OfferKind::Storage),
-            proto::OfferKind::Broadband => Ok(OfferKind::Broadband),
-            proto::OfferKind::Cleaning => Ok(OfferKind::Cleaning),
-        }
-    }
-
     pub(crate) fn row(self) -> i32 {
         let row = match self {
             OfferKind::Crew => proto::OfferKind::Crew,
@@ -201,15 +185,6 @@ pub(crate) enum OfferState {
 }
 
 impl OfferState {
-    fn of(row: proto::OfferState) -> Result<OfferState, Status> {
-        match row {
-            proto::OfferState::Unspecified => Err(missing("state")),
-            proto::OfferState::Draft => Ok(OfferState::Draft),
-            proto::OfferState::Published => Ok(OfferState::Published),
-            proto::OfferState::Retired => Ok(OfferState::Retired),
-        }
-    }
-
     pub(crate) fn row(self) -> i32 {
         let row = match self {
             OfferState::Draft => proto::OfferState::Draft,
@@ -255,5 +230,26 @@ impl VoteValue {
             VoteValue::Down => proto::VoteValue::Down,
         };
         row.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_say_what_the_contracts_say() {
+        let offers = OFFER.mismatches(
+            &[
+                "homeward.catalog.v1.ListOffersResponse",
+                "homeward.catalog.v1.BatchGetOffersResponse",
+            ],
+            api::DESCRIPTORS,
+        );
+        let organisations = ORGANISATIONS.to.mismatches(
+            &["homeward.identity.v1.BatchGetOrganisationsResponse"],
+            api::DESCRIPTORS,
+        );
+        assert_eq!([offers, organisations].concat(), [""; 0]);
     }
 }

@@ -1,89 +1,64 @@
-use std::collections::HashMap;
-
 use api::homeward::identity::v1 as proto;
-use async_graphql::{ID, SimpleObject};
-use platform_graphql::{DateTime, Long};
-use tokio::sync::OnceCell;
+use async_graphql::Context;
+use bytes::Bytes;
+use platform_graphql::hot::{Fetching, Field, Hot, Join, Kind, Model, Type};
 use tonic::Status;
 
-use super::time;
 use crate::clients::Services;
-use crate::ids::{self, Kind};
+use crate::ids;
 
 /// A business, or another body that people act for.
-#[derive(Clone, SimpleObject)]
-pub(crate) struct Organisation {
-    pub(crate) id: ID,
-    name: String,
-    created_at: DateTime,
-    version: Long,
-}
+pub(crate) struct Organisation;
 
-impl TryFrom<proto::Organisation> for Organisation {
-    type Error = Status;
-
-    fn try_from(row: proto::Organisation) -> Result<Organisation, Status> {
-        Ok(Organisation {
-            id: ids::encode(Kind::Organisation, &row.id)?,
-            name: row.name,
-            created_at: time(row.create_time)?,
-            version: Long(row.version),
-        })
-    }
+impl Model for Organisation {
+    const TYPE: &'static Type = &ORGANISATION;
 }
 
 impl Organisation {
+    /// The organisation as the caller may see it; `None` if there is none.
     pub(crate) async fn get(
         services: Services<'_>,
         id: String,
-    ) -> Result<Option<Organisation>, Status> {
-        Organisations::new([id.clone()]).get(services, &id).await
+    ) -> Result<Option<Hot<Organisation>>, Status> {
+        let rows = Organisation::batch(services, vec![id]).await?;
+        Ok(rows.into_iter().next())
+    }
+
+    /// Those of the organisations that the caller may see.
+    pub(crate) async fn batch(
+        services: Services<'_>,
+        ids: Vec<String>,
+    ) -> Result<Vec<Hot<Organisation>>, Status> {
+        Hot::rows(&answer(services, ids).await?)
     }
 }
 
-/// The organisations of all rows of a page, fetched by one call when the first row asks.
-pub(crate) struct Organisations {
-    ids: Vec<String>,
-    found: OnceCell<Result<HashMap<String, proto::Organisation>, Status>>,
+static ORGANISATION: Type = Type {
+    name: "Organisation",
+    message: "homeward.identity.v1.Organisation",
+    about: "A business, or another body that people act for.",
+    interfaces: &["Node"],
+    fields: &[
+        Field::new("id", 1, Kind::Id(ids::Kind::Organisation as u8)),
+        Field::new("name", 2, Kind::TEXT),
+        Field::new("createdAt", 3, Kind::Time),
+        Field::new("version", 4, Kind::Long),
+    ],
+};
+
+/// From the id of an organisation to itself.
+pub(super) static ORGANISATIONS: Join = Join {
+    to: &ORGANISATION,
+    fetch,
+};
+
+fn fetch<'a>(ctx: &'a Context<'a>, ids: Vec<String>) -> Fetching<'a> {
+    Box::pin(answer(Services::of(ctx), ids))
 }
 
-impl Organisations {
-    pub(crate) fn new(ids: impl IntoIterator<Item = String>) -> Organisations {
-        let mut ids: Vec<_> = ids.into_iter().collect();
-        ids.sort_unstable();
-        ids.dedup();
-        Organisations {
-            ids,
-            found: OnceCell::new(),
-        }
-    }
-
-    pub(crate) async fn get(
-        &self,
-        services: Services<'_>,
-        id: &str,
-    ) -> Result<Option<Organisation>, Status> {
-        let found = self.found.get_or_init(|| self.fetch(services)).await;
-        let row = found.as_ref().map_err(Status::clone)?.get(id);
-        row.cloned().map(Organisation::try_from).transpose()
-    }
-
-    async fn fetch(
-        &self,
-        services: Services<'_>,
-    ) -> Result<HashMap<String, proto::Organisation>, Status> {
-        let request = proto::BatchGetOrganisationsRequest {
-            ids: self.ids.clone(),
-        };
-        let answer = services
-            .identity()
-            .batch_get_organisations(request)
-            .await?
-            .into_inner();
-        Ok(answer
-            .organisations
-            .into_iter()
-            .map(|row| (row.id.clone(), row))
-            .collect())
-    }
+async fn answer(services: Services<'_>, ids: Vec<String>) -> Result<Bytes, Status> {
+    let request = proto::BatchGetOrganisationsRequest { ids };
+    services
+        .raw_identity("BatchGetOrganisations", request)
+        .await
 }

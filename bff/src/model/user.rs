@@ -1,6 +1,7 @@
 use api::homeward::identity::v1 as proto;
 use async_graphql::{ComplexObject, Context, Enum, ID, SimpleObject};
 use platform::auth::Caller;
+use platform_graphql::hot::Hot;
 use platform_graphql::{Context as Request, DateTime, Long};
 use tonic::Status;
 
@@ -28,7 +29,7 @@ pub(crate) struct User {
 #[ComplexObject]
 impl User {
     /// What the session acts for; null without one, and for anybody but the viewer.
-    async fn organisation(&self, ctx: &Context<'_>) -> Option<Result<Organisation, Status>> {
+    async fn organisation(&self, ctx: &Context<'_>) -> Option<Result<Hot<Organisation>, Status>> {
         let session = self.session.as_ref()?;
         let user = match session.caller() {
             Ok(Caller::User(user)) => user,
@@ -67,9 +68,6 @@ impl User {
 
     /// A user whom the caller may see; `None` if there is none.
     pub(crate) async fn get(services: Services<'_>, id: String) -> Result<Option<User>, Status> {
-        let is_viewer =
-            matches!(services.caller()?, Caller::User(user) if user.id.to_string() == id);
-        let session = is_viewer.then(|| services.context().clone());
         let request = proto::BatchGetUsersRequest { ids: vec![id] };
         let answer = services
             .identity()
@@ -77,7 +75,15 @@ impl User {
             .await?
             .into_inner();
         let row = answer.users.into_iter().next();
-        row.map(|row| User::new(Some(row), session)).transpose()
+        row.map(|row| User::seen(services, row)).transpose()
+    }
+
+    /// A user as the caller sees them.
+    pub(crate) fn seen(services: Services<'_>, row: proto::User) -> Result<User, Status> {
+        let is_viewer =
+            matches!(services.caller()?, Caller::User(user) if user.id.to_string() == row.id);
+        let session = is_viewer.then(|| services.context().clone());
+        User::new(Some(row), session)
     }
 }
 

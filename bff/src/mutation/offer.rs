@@ -1,6 +1,7 @@
 use api::homeward::catalog::v1 as proto;
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use platform_graphql::error::{Input, Payload};
+use platform_graphql::hot::Hot;
 use platform_graphql::{Failure, Long, RequestId, UserError};
 use prost_types::FieldMask;
 use tonic::Status;
@@ -63,7 +64,7 @@ impl OfferMutation {
 
 #[derive(SimpleObject)]
 struct OfferPayload {
-    offer: Option<Offer>,
+    offer: Option<Hot<Offer>>,
     user_errors: Vec<UserError>,
 }
 
@@ -78,9 +79,8 @@ impl Payload for OfferPayload {
 
 impl OfferPayload {
     fn new(row: Option<proto::Offer>) -> Result<OfferPayload, Failure> {
-        let offer = row.map(Offer::one).transpose()?;
         Ok(OfferPayload {
-            offer,
+            offer: row.as_ref().map(Hot::of),
             user_errors: Vec::new(),
         })
     }

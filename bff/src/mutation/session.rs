@@ -1,8 +1,9 @@
 use api::homeward::identity::v1 as proto;
-use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
+use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use platform_graphql::error::{Input, Payload};
+use platform_graphql::session::Jar;
 use platform_graphql::{Failure, RequestId, UserError};
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::clients::Services;
 use crate::ids::{self, Kind};
@@ -25,7 +26,8 @@ impl SessionMutation {
         ctx: &Context<'_>,
         input: LoginInput,
     ) -> Option<Result<LoginPayload, Status>> {
-        Some(PASSWORD.payload(login(Services::of(ctx), input)).await)
+        let work = login(Services::of(ctx), Jar::of(ctx), input);
+        Some(PASSWORD.payload(work).await)
     }
 
     /// Exchanges a refresh token for its successor and a new access token.
@@ -34,22 +36,28 @@ impl SessionMutation {
         ctx: &Context<'_>,
         input: RefreshSessionInput,
     ) -> Option<Result<LoginPayload, Status>> {
-        let work = refresh_session(Services::of(ctx), input);
+        let work = refresh_session(Services::of(ctx), Jar::of(ctx), input);
         Some(Input::default().payload(work).await)
     }
 
-    /// Ends the session of the access token. Ending an ended one is no error.
+    /// Ends the session of the access token or cookie. Ending an ended one is no error.
     async fn logout(
         &self,
         ctx: &Context<'_>,
         input: LogoutInput,
     ) -> Option<Result<LogoutPayload, Status>> {
-        Some(
-            Input::default()
-                .payload(logout(Services::of(ctx), input))
-                .await,
-        )
+        let work = logout(Services::of(ctx), Jar::of(ctx), input);
+        Some(Input::default().payload(work).await)
     }
+}
+
+/// Where a client keeps its session.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+enum SessionKind {
+    /// The client keeps the tokens and sends them itself.
+    Tokens,
+    /// For browsers: a cookie keeps them that no script can read; the payload has none.
+    Cookie,
 }
 
 #[derive(InputObject)]
@@ -59,16 +67,22 @@ struct LoginInput {
     password: String,
     /// What to act for; without it the organisation joined first, if any.
     organisation_id: Option<ID>,
+    /// `TOKENS` without it.
+    session: Option<SessionKind>,
 }
 
 #[derive(InputObject)]
 struct RefreshSessionInput {
+    /// Not with `session: COOKIE`, which takes the one in the cookie.
     #[graphql(secret)]
-    refresh_token: String,
+    refresh_token: Option<String>,
+    /// `TOKENS` without it.
+    session: Option<SessionKind>,
 }
 
 #[derive(SimpleObject)]
 struct LoginPayload {
+    /// Null with `session: COOKIE`.
     tokens: Option<SessionTokens>,
     viewer: Option<User>,
     user_errors: Vec<UserError>,
@@ -84,17 +98,15 @@ impl Payload for LoginPayload {
     }
 }
 
-impl From<Session> for LoginPayload {
-    fn from(session: Session) -> LoginPayload {
-        LoginPayload {
-            tokens: Some(session.tokens),
-            viewer: Some(session.viewer),
-            user_errors: Vec::new(),
-        }
+async fn login(
+    services: Services<'_>,
+    jar: &Jar,
+    input: LoginInput,
+) -> Result<LoginPayload, Failure> {
+    let in_cookie = input.session == Some(SessionKind::Cookie);
+    if in_cookie {
+        jar.ready()?;
     }
-}
-
-async fn login(services: Services<'_>, input: LoginInput) -> Result<LoginPayload, Failure> {
     let organisation_id = match &input.organisation_id {
         Some(id) => ids::input("organisationId", id, Kind::Organisation)?.to_string(),
         None => String::new(),
@@ -109,26 +121,55 @@ async fn login(services: Services<'_>, input: LoginInput) -> Result<LoginPayload
         .login(request)
         .await?
         .into_inner();
-    Ok(Session::new(services, answer.tokens, answer.user)
-        .await?
-        .into())
+    opened(services, jar, in_cookie, answer.tokens, answer.user).await
 }
 
 async fn refresh_session(
     services: Services<'_>,
+    jar: &Jar,
     input: RefreshSessionInput,
 ) -> Result<LoginPayload, Failure> {
-    let request = proto::RefreshSessionRequest {
-        refresh_token: input.refresh_token,
+    let in_cookie = input.session == Some(SessionKind::Cookie);
+    let refresh_token = match (input.refresh_token, in_cookie) {
+        (Some(token), false) => token,
+        (None, true) => {
+            jar.ready()?;
+            let token = jar.refresh_token().map(str::to_owned);
+            token.ok_or_else(|| UserError::at(&["session"], "there is no session in a cookie"))?
+        }
+        // A cookie never buys a token, nor a token a cookie.
+        (None, false) => return Err(UserError::at(&["refreshToken"], "is missing").into()),
+        (Some(_), true) => {
+            return Err(UserError::at(&["refreshToken"], "does not go with COOKIE").into());
+        }
     };
+    let request = proto::RefreshSessionRequest { refresh_token };
     let answer = services
         .identity_as_nobody()
         .refresh_session(request)
         .await?
         .into_inner();
-    Ok(Session::new(services, answer.tokens, answer.user)
-        .await?
-        .into())
+    opened(services, jar, in_cookie, answer.tokens, answer.user).await
+}
+
+/// The payload of a session just opened or renewed; its tokens go to one place only.
+async fn opened(
+    services: Services<'_>,
+    jar: &Jar,
+    in_cookie: bool,
+    tokens: Option<proto::SessionTokens>,
+    user: Option<proto::User>,
+) -> Result<LoginPayload, Failure> {
+    let kept = in_cookie.then(|| crate::session::tokens(tokens.clone()));
+    let session = Session::new(services, tokens, user).await?;
+    if let Some(kept) = kept {
+        jar.keep(kept?)?;
+    }
+    Ok(LoginPayload {
+        tokens: (!in_cookie).then_some(session.tokens),
+        viewer: Some(session.viewer),
+        user_errors: Vec::new(),
+    })
 }
 
 #[derive(InputObject)]
@@ -149,8 +190,19 @@ impl Payload for LogoutPayload {
     }
 }
 
-async fn logout(services: Services<'_>, _input: LogoutInput) -> Result<LogoutPayload, Failure> {
-    services.identity().logout(proto::LogoutRequest {}).await?;
+async fn logout(
+    services: Services<'_>,
+    jar: &Jar,
+    _input: LogoutInput,
+) -> Result<LogoutPayload, Failure> {
+    let done = services.identity().logout(proto::LogoutRequest {}).await;
+    match done {
+        Ok(_) => {}
+        // The session in the cookie had ended before.
+        Err(status) if jar.came() && status.code() == Code::Unauthenticated => {}
+        Err(status) => return Err(status.into()),
+    }
+    jar.clear();
     Ok(LogoutPayload {
         user_errors: Vec::new(),
     })

@@ -1,6 +1,7 @@
 use api::homeward::catalog::v1 as proto;
 use async_graphql::{ComplexObject, Context, ID, InputObject, Object, SimpleObject};
 use platform_graphql::error::{Input, Payload};
+use platform_graphql::hot::Hot;
 use platform_graphql::{Failure, RequestId, UserError};
 use tonic::Status;
 use uuid::Uuid;
@@ -60,7 +61,7 @@ struct RetractVoteInput {
 #[graphql(complex)]
 struct VotePayload {
     /// The tally right after this change.
-    votes: Option<Votes>,
+    votes: Option<Hot<Votes>>,
     user_errors: Vec<UserError>,
     #[graphql(skip)]
     offer_id: Option<Uuid>,
@@ -69,7 +70,7 @@ struct VotePayload {
 #[ComplexObject]
 impl VotePayload {
     /// The offer as it is now: others may have voted since.
-    async fn offer(&self, ctx: &Context<'_>) -> Option<Result<Offer, Status>> {
+    async fn offer(&self, ctx: &Context<'_>) -> Option<Result<Hot<Offer>, Status>> {
         let id = self.offer_id?.to_string();
         Offer::get(Services::of(ctx), id).await.transpose()
     }
@@ -88,7 +89,7 @@ impl Payload for VotePayload {
 impl VotePayload {
     fn new(offer_id: Uuid, votes: Option<proto::Votes>) -> Result<VotePayload, Failure> {
         Ok(VotePayload {
-            votes: Some(Votes::of(votes)?),
+            votes: votes.as_ref().map(Hot::of),
             user_errors: Vec::new(),
             offer_id: Some(offer_id),
         })

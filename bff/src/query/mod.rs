@@ -3,6 +3,7 @@
 mod node;
 mod offer;
 mod recommendation;
+mod status;
 mod viewer;
 
 use async_graphql::MergedObject;
@@ -14,4 +15,5 @@ pub(crate) struct Query(
     viewer::ViewerQuery,
     offer::OfferQuery,
     recommendation::RecommendationQuery,
+    status::StatusQuery,
 );

@@ -1,6 +1,7 @@
 use api::homeward::catalog::v1 as proto;
 use async_graphql::{Context, ID, InputObject, Object};
-use platform_graphql::{Connection, Page};
+use platform_graphql::Page;
+use platform_graphql::hot::{Hot, List};
 use tonic::Status;
 
 use crate::clients::Services;
@@ -13,7 +14,7 @@ pub(crate) struct OfferQuery;
 #[Object]
 impl OfferQuery {
     /// An offer by its global id; null if there is none that the caller may see.
-    async fn offer(&self, ctx: &Context<'_>, id: ID) -> Option<Result<Offer, Status>> {
+    async fn offer(&self, ctx: &Context<'_>, id: ID) -> Option<Result<Hot<Offer>, Status>> {
         offer(Services::of(ctx), &id).await.transpose()
     }
 
@@ -31,7 +32,7 @@ impl OfferQuery {
         >,
         #[graphql(desc = "Words to find; the last may be a beginning, accents do not matter.")]
         search: Option<String>,
-    ) -> Option<Result<Connection<Offer>, Status>> {
+    ) -> Option<Result<List<Offer>, Status>> {
         let page = Page::new(first, after);
         Some(offers(Services::of(ctx), page, filter, order_by, search).await)
     }
@@ -52,7 +53,7 @@ struct OfferFilter {
     states: Option<Vec<OfferState>>,
 }
 
-async fn offer(services: Services<'_>, id: &ID) -> Result<Option<Offer>, Status> {
+async fn offer(services: Services<'_>, id: &ID) -> Result<Option<Hot<Offer>>, Status> {
     services.caller()?;
     match ids::parse("id", id)?.only(Kind::Offer) {
         Some(id) => Offer::get(services, id.to_string()).await,
@@ -66,12 +67,12 @@ async fn offers(
     filter: Option<OfferFilter>,
     order_by: Option<OfferOrder>,
     search: Option<String>,
-) -> Result<Connection<Offer>, Status> {
+) -> Result<List<Offer>, Status> {
     let page = page?;
     let filter = match filter {
         Some(filter) => match filter.request()? {
             Some(filter) => Some(filter),
-            None => return Ok(Connection::new(&page, [], String::new())),
+            None => return Ok(List::empty(&page)),
         },
         None => None,
     };
@@ -82,12 +83,8 @@ async fn offers(
         order: order_by.map(OfferOrder::row).unwrap_or_default(),
         search: search.unwrap_or_default(),
     };
-    let answer = services.catalog().list_offers(request).await?.into_inner();
-    Ok(Connection::new(
-        &page,
-        Offer::page(answer.offers),
-        answer.next_page_token,
-    ))
+    let answer = services.raw_catalog("ListOffers", request).await?;
+    List::new(&page, &answer)
 }
 
 impl OfferFilter {

@@ -1,6 +1,7 @@
 use api::homeward::recommendations::v1::{ErrorReason, GetOfferOfTheDayRequest};
 use async_graphql::{Context, Object};
 use platform::error::Details;
+use platform_graphql::hot::Hot;
 use tonic::Status;
 
 use crate::clients::Services;
@@ -17,12 +18,15 @@ impl RecommendationQuery {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "A slug: `berlin-mitte`.")] area: String,
-    ) -> Option<Result<Offer, Status>> {
+    ) -> Option<Result<Hot<Offer>, Status>> {
         offer_of_the_day(Services::of(ctx), area).await.transpose()
     }
 }
 
-async fn offer_of_the_day(services: Services<'_>, area: String) -> Result<Option<Offer>, Status> {
+async fn offer_of_the_day(
+    services: Services<'_>,
+    area: String,
+) -> Result<Option<Hot<Offer>>, Status> {
     let request = GetOfferOfTheDayRequest { area };
     let mut recommendations = services.recommendations();
     match recommendations.get_offer_of_the_day(request).await {

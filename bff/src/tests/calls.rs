@@ -6,6 +6,10 @@ const PAGE: &str = "query($fields: Boolean!) { offers(first: 100) { nodes { id }
     id votes { up down mine version } ... @include(if: $fields) { organisation { id name } same: organisation { version } }
 } } } }";
 
+const LIST: &str = "{ offers(first: 100) { nodes {
+    id title price { amountMinor currency } organisation { id name }
+} } }";
+
 #[tokio::test]
 async fn a_page_of_100_offers_makes_one_call_to_each_service_concerned() {
     let site = Site::start().await;
@@ -43,6 +47,14 @@ async fn a_page_of_100_offers_makes_one_call_to_each_service_concerned() {
         .await;
     let without = (site.calls("catalog").await, site.calls("identity").await);
     assert_eq!((without.0 - after.0, without.1 - after.1), (1, 0));
+
+    let data = site.data(None, LIST, json!({})).await;
+    let listed = (site.calls("catalog").await, site.calls("identity").await);
+    assert_eq!((listed.0 - without.0, listed.1 - without.1), (1, 1));
+    assert_eq!(
+        data["offers"]["nodes"][99]["organisation"]["name"],
+        "Removals Ltd"
+    );
 }
 
 #[tokio::test]

@@ -1,10 +1,14 @@
 //! The schema over real services in processes of their own, two BFFs in this one.
 
 mod access;
+mod browser;
 mod calls;
 mod faults;
+mod nodes;
+mod rate;
 mod recommendation;
 mod schema;
+mod status;
 mod story;
 
 use std::net::SocketAddr;
@@ -22,6 +26,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 const PASSWORD: &str = "correct horse battery";
+/// Where browsers see the BFFs, behind what balances the load.
+const SITE: &str = "http://bff.test";
 
 struct Site {
     stack: Stack,
@@ -41,6 +47,11 @@ impl Site {
 
     /// With tokens of the test's making, where there is an issuer.
     async fn with(issuer: Option<&Issuer>) -> Site {
+        Site::with_identity(issuer, Vars::new()).await
+    }
+
+    /// With variables for identity.
+    async fn with_identity(issuer: Option<&Issuer>, own: Vars) -> Site {
         let kafka = platform_testkit::kafka();
         let mut trust = issuer.map(Issuer::vars).unwrap_or_default();
         trust.extend(kafka.vars());
@@ -48,6 +59,7 @@ impl Site {
         identity.insert("SERVICE_SECRETS".to_owned(), format!("bff={}", secret()));
         // Quick, and as good a password check as any for these tests.
         identity.insert("PASSWORD_MEMORY_KIB".to_owned(), "64".to_owned());
+        identity.extend(own);
         let stack = Stack::of(["identity", "catalog", "recommendations"])
             .replicas("catalog", 2)
             .replicas("recommendations", 2)
@@ -70,6 +82,8 @@ impl Site {
                 format!("{own}/.well-known/jwks.json"),
             ),
             ("ISSUER_URL".to_owned(), own),
+            ("PUBLIC_URL".to_owned(), SITE.to_owned()),
+            ("SEAL_KEY".to_owned(), secret()),
         ]);
         vars.extend(trust);
         let bffs = vec![
