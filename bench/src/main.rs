@@ -1,4 +1,4 @@
-//! Says and hears events as a service does, for fault runs from outside, and measures that.
+//! Says and hears events as a service does, for fault runs from outside, and measures that and the BFF.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use platform_events::{Consumer, Handle, Kafka, KafkaArgs, Meta};
 use sqlx::PgConnection;
 use sqlx::migrate::Migrator;
 
+mod graphql;
 mod outbox;
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,11 @@ enum Role {
 }
 
 fn main() -> ExitCode {
+    // What is about the BFF needs no database, which the service cannot be without.
+    let command = std::env::args().nth(1).unwrap_or_default();
+    if let Some(code) = graphql::main(&command) {
+        return code;
+    }
     platform::App::<Config>::new("bench")
         .command("migrate", "Applies the migrations.", migrate)
         .command_with("write", "Publishes events.", write)
