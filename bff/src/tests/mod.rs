@@ -21,7 +21,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use platform::Running;
-use platform_testkit::{Issuer, Kafka, Stack, Vars, secret, start, until};
+use platform_testkit::{Issuer, Kafka, Stack, Vars, metric, secret, start, until};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -224,24 +224,13 @@ impl Site {
     async fn calls(&self, service: &str) -> u64 {
         let mut count = 0;
         for bff in &self.bffs {
-            let uri = format!("http://{}/metrics", bff.admin).parse().unwrap();
-            let body = self
-                .http
-                .get(uri)
-                .await
-                .unwrap()
-                .into_body()
-                .collect()
-                .await
-                .unwrap()
-                .to_bytes();
-            let text = String::from_utf8(body.to_vec()).unwrap();
-            count += text
-                .lines()
-                .filter(|line| line.starts_with("rpc_client_call_duration_seconds_count{"))
-                .filter(|line| line.contains(&format!("server=\"{service}\"")))
-                .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
-                .sum::<u64>();
+            let server = format!("server=\"{service}\"");
+            count += metric(
+                bff.admin,
+                "rpc_client_call_duration_seconds_count",
+                &[&server],
+            )
+            .await;
         }
         count
     }

@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use platform::Running;
-use platform_testkit::{RedisProcess, Vars, start, until};
+use platform_testkit::{RedisProcess, Vars, metric, start, until};
 use serde_json::{Value, json};
 
 const WEB: &str = "0123456789abcdef-web";
@@ -59,16 +59,7 @@ async fn let_in(bff: &Running, headers: &[(&str, &str)], count: usize) -> usize 
 
 /// Waits until a request is judged without a command that fails.
 async fn until_redis_is_asked(bff: &Running) {
-    let failed = async || {
-        let uri = format!("http://{}/metrics", bff.admin).parse().unwrap();
-        let client = Client::builder(TokioExecutor::new()).build_http::<Full<bytes::Bytes>>();
-        let body = client.get(uri).await.unwrap().into_body().collect().await;
-        let text = String::from_utf8(body.unwrap().to_bytes().to_vec()).unwrap();
-        let lines = text
-            .lines()
-            .filter(|line| line.starts_with("redis_commands_failed_total"));
-        lines.map(str::to_owned).collect::<Vec<_>>()
-    };
+    let failed = async || metric(bff.admin, "redis_commands_failed_total", &[]).await;
     until("redis to be asked", async || {
         let before = failed().await;
         assert_eq!(

@@ -23,3 +23,17 @@ pub(crate) async fn get(addr: SocketAddr, path: &str) -> Option<(StatusCode, Str
         .await
         .ok()?
 }
+
+/// Sum of the series of a metric that have all these labels, each written as `name="value"`; 0 if
+/// there are none.
+pub async fn metric(admin: SocketAddr, name: &str, labels: &[&str]) -> u64 {
+    let answer = get(admin, "/metrics").await;
+    let (_, text) = answer.expect("the admin port answers");
+    let series = text.lines().filter_map(|line| {
+        let (series, value) = line.rsplit_once(' ')?;
+        let (is, with) = series.split_once('{').unwrap_or((series, ""));
+        let all = is == name && labels.iter().all(|label| with.contains(label));
+        all.then(|| value.parse::<u64>().expect("a count"))
+    });
+    series.sum()
+}

@@ -15,6 +15,7 @@ mod stack;
 mod wait;
 
 pub use db::{TestDb, db, db_with_roles};
+pub use http::metric;
 pub use issuer::Issuer;
 pub use kafka::{Kafka, NO_BROKER, Said, kafka};
 pub use redis::{NO_REDIS, Redis, RedisProcess, redis};

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use platform::Running;
 use platform_events::parked::{self, Filter};
 use platform_events::{Actor, publish};
-use platform_testkit::{until, until_within};
+use platform_testkit::{metric, until, until_within};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
@@ -414,12 +415,12 @@ async fn without_a_broker_events_wait_and_nobody_else() {
     mock.create_topic(&bench.topic::<ThingCounted>(), 12, 1)
         .unwrap();
     mock.broker_down(1).unwrap();
-    let _relay = bench.relay().await;
+    let relay = bench.relay().await;
     let mut conn = bench.connect().await;
     for _ in 0..10 {
         count(&mut conn, "a").await;
     }
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    until_given_up(&relay, 3).await;
     assert_eq!(
         lanes_held(&mut conn).await,
         0,
@@ -433,9 +434,19 @@ async fn without_a_broker_events_wait_and_nobody_else() {
     for _ in 0..10 {
         count(&mut conn, "a").await;
     }
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    until_given_up(&relay, 3).await;
     mock.broker_up(1).unwrap();
     bench.until_sent().await;
     let log = places(&bench.log::<ThingCounted>().await);
     check_log(&log, &expected(&mut conn).await).unwrap();
+}
+
+/// Waits until the relay has failed to send so many times more.
+async fn until_given_up(relay: &Running, times: u64) {
+    let failed = async || metric(relay.admin, "outbox_batches_failed_total", &[]).await;
+    let before = failed().await;
+    until("batches to be given up", async || {
+        (failed().await >= before + times).then_some(())
+    })
+    .await;
 }

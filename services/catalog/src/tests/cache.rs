@@ -6,11 +6,9 @@ use api::homeward::catalog::v1::{
     BatchGetOffersRequest, CastVoteRequest, GetOfferRequest, OfferPatch, UpdateOfferRequest,
     VoteValue,
 };
-use platform_testkit::{RedisProcess, until};
+use platform_testkit::{RedisProcess, metric, until};
 use prost_types::FieldMask;
 use sqlx::PgConnection;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::*;
 
@@ -111,24 +109,15 @@ impl Gate {
     }
 }
 
-/// What the replica counts of this name and these labels.
-async fn counted(world: &World, replica: usize, name: &str) -> u64 {
-    let mut stream = TcpStream::connect(world.replicas[replica].admin)
-        .await
-        .unwrap();
-    let request = "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.unwrap();
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix(name));
-    lines
-        .next()
-        .map_or(0, |value| value.trim().parse().unwrap())
+/// Reads with this outcome in a replica.
+async fn counted(world: &World, replica: usize, outcome: &str) -> u64 {
+    let labels = ["cache=\"offer\"", outcome];
+    metric(world.replicas[replica].admin, "cache_reads_total", &labels).await
 }
 
-const MISSES: &str = "cache_reads_total{cache=\"offer\",outcome=\"miss\"}";
-const SHARED: &str = "cache_reads_total{cache=\"offer\",outcome=\"shared\"}";
-const HITS: &str = "cache_reads_total{cache=\"offer\",outcome=\"hit\"}";
+const MISSES: &str = "outcome=\"miss\"";
+const SHARED: &str = "outcome=\"shared\"";
+const HITS: &str = "outcome=\"hit\"";
 
 /// Redis may be slow on a busy machine; that is not what these tests are about.
 fn patient() -> Vars {
