@@ -115,7 +115,7 @@ impl Batch {
     /// objects show, and each by one call for each level.
     pub(super) async fn join(&self, root: &Root, ctx: &Context<'_>) -> MutexGuard<'_, Fetched> {
         let mut fetched = self.fetched.lock().await;
-        loop {
+        for _ in 0..root.plan.levels {
             let mut wanted = Wanted::new();
             for row in &self.rows {
                 gather(root, &root.plan, row, &fetched, &mut wanted);
@@ -180,11 +180,12 @@ type Wanted = Vec<(&'static Join, BTreeSet<String>)>;
 ///
 /// What is malformed is left out here, and told where it is shown.
 fn gather(root: &Root, plan: &Plan, message: &[u8], fetched: &Fetched, wanted: &mut Wanted) {
-    if !plan.joins {
+    if plan.levels == 0 {
         return;
     }
-    let slots = match Slots::read(plan, message) {
-        Ok(slots) => slots,
+    let mut slots = Slots::new(message);
+    match slots.read(plan) {
+        Ok(()) => {}
         Err(Unread::Repeated(number)) => {
             if let Ok(merged) = wire::merged(message, number) {
                 gather(root, plan, &merged, fetched, wanted);
@@ -192,7 +193,7 @@ fn gather(root: &Root, plan: &Plan, message: &[u8], fetched: &Fetched, wanted: &
             return;
         }
         Err(Unread::Malformed(_)) => return,
-    };
+    }
     for entry in &plan.entries {
         match &entry.what {
             What::Edges(inner) | What::Nodes(inner) | What::Node(inner) => {

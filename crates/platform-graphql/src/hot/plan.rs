@@ -29,8 +29,8 @@ pub(super) struct Plan {
     pub(super) entries: Vec<Entry>,
     /// The fields of the message, by number; `None` for an object that is no message.
     pub(super) known: Option<Box<[Known]>>,
-    /// It leads to a join, here or further down.
-    pub(super) joins: bool,
+    /// Joins one after the other that it leads to: each must be fetched before the next is known.
+    pub(super) levels: usize,
 }
 
 /// One response key.
@@ -197,16 +197,16 @@ impl<'d> Compiler<'d> {
             });
         }
         self.size += entries.len();
-        let joins = entries.iter().any(|entry| match &entry.what {
-            What::Join { .. } => true,
-            What::Object { inner, .. } => inner.joins,
-            What::Edges(inner) | What::Nodes(inner) | What::Node(inner) => inner.joins,
-            _ => false,
+        let levels = entries.iter().map(|entry| match &entry.what {
+            What::Join { inner, .. } => 1 + inner.levels,
+            What::Object { inner, .. } => inner.levels,
+            What::Edges(inner) | What::Nodes(inner) | What::Node(inner) => inner.levels,
+            _ => 0,
         });
         Plan {
+            levels: levels.max().unwrap_or(0),
             entries,
             known,
-            joins,
         }
     }
 

@@ -156,27 +156,29 @@ impl Projection<'_> {
         pos: Pos,
         path: &Path<'_>,
     ) -> Result<(), Failed> {
-        let slots = match source {
-            Source::Message(message) => match Slots::read(plan, message) {
-                Ok(slots) => Some(slots),
-                Err(Unread::Malformed(malformed)) => {
-                    return Err(self.malformed(malformed, pos, path));
-                }
-                Err(Unread::Repeated(number)) => {
-                    return match wire::merged(message, number) {
-                        Ok(merged) => self.object(plan, Source::Message(&merged), pos, path),
-                        Err(malformed) => Err(self.malformed(malformed, pos, path)),
-                    };
-                }
-            },
-            Source::Page | Source::Row(_) => None,
+        let message = match source {
+            Source::Message(message) => message,
+            Source::Page | Source::Row(_) => &[],
         };
+        let mut slots = Slots::new(message);
+        match slots.read(plan) {
+            Ok(()) => {}
+            Err(Unread::Malformed(malformed)) => {
+                return Err(self.malformed(malformed, pos, path));
+            }
+            Err(Unread::Repeated(number)) => {
+                return match wire::merged(message, number) {
+                    Ok(merged) => self.object(plan, Source::Message(&merged), pos, path),
+                    Err(malformed) => Err(self.malformed(malformed, pos, path)),
+                };
+            }
+        }
         for entry in &plan.entries {
             self.out.extend_from_slice(&entry.prefix);
-            match (&slots, source) {
-                (Some(slots), _) => self.field(entry, slots, path)?,
-                (None, Source::Row(row)) => self.edge(entry, row, path),
-                (None, _) => self.page(entry, path)?,
+            match source {
+                Source::Message(_) => self.field(entry, &slots, path)?,
+                Source::Row(row) => self.edge(entry, row, path),
+                Source::Page => self.page(entry, path)?,
             }
         }
         if plan.entries.is_empty() {

@@ -5,13 +5,21 @@ use super::table::FIELDS_MAX;
 use super::wire::{Malformed, Raw, Wire};
 
 /// The selected fields of one message.
-pub(super) struct Slots<'m>([Slot<'m>; FIELDS_MAX]);
+pub(super) struct Slots<'m> {
+    message: &'m [u8],
+    slots: [Slot; FIELDS_MAX],
+}
 
+/// Small, since there is an array of them for each message.
 #[derive(Clone, Copy)]
-enum Slot<'m> {
+enum Slot {
     Unset,
     Varint(u64),
-    Bytes(&'m [u8]),
+    /// A part of the message.
+    Bytes {
+        at: u32,
+        length: u32,
+    },
 }
 
 /// Why a message was not read.
@@ -28,14 +36,23 @@ impl From<Malformed> for Unread {
 }
 
 impl<'m> Slots<'m> {
+    /// Nothing of it is read yet.
+    pub(super) fn new(message: &'m [u8]) -> Slots<'m> {
+        Slots {
+            message,
+            slots: [Slot::Unset; FIELDS_MAX],
+        }
+    }
+
     /// Reads what the plan needs; of a plain field that comes twice the last one counts. The types of
     /// fields that are not selected are checked as well.
-    pub(super) fn read(plan: &Plan, message: &'m [u8]) -> Result<Slots<'m>, Unread> {
-        let mut slots = [Slot::Unset; FIELDS_MAX];
+    pub(super) fn read(&mut self, plan: &Plan) -> Result<(), Unread> {
         let Some(known) = &plan.known else {
-            return Ok(Slots(slots));
+            return Ok(());
         };
-        let mut wire = Wire::new(message);
+        // Places in the message are kept in 32 bits; no answer is as long.
+        u32::try_from(self.message.len()).map_err(|_| Malformed::Truncated)?;
+        let mut wire = Wire::new(self.message);
         while let Some((number, raw)) = wire.next()? {
             let Some(&Known {
                 wire: Some(on),
@@ -46,29 +63,32 @@ impl<'m> Slots<'m> {
             };
             let value = match (on, raw) {
                 (On::Varint, Raw::Varint(value)) => Slot::Varint(value),
-                (On::Bytes | On::Message, Raw::Bytes(bytes)) => Slot::Bytes(bytes),
+                (On::Bytes | On::Message, Raw::Bytes(bytes)) => Slot::Bytes {
+                    at: (wire.at() - bytes.len()) as u32,
+                    length: bytes.len() as u32,
+                },
                 _ => return Err(Malformed::WireType.into()),
             };
             if let Some(slot) = slot {
-                let slot = &mut slots[usize::from(slot)];
-                if on == On::Message && matches!(slot, Slot::Bytes(_)) {
+                let slot = &mut self.slots[usize::from(slot)];
+                if on == On::Message && matches!(slot, Slot::Bytes { .. }) {
                     return Err(Unread::Repeated(number));
                 }
                 *slot = value;
             }
         }
-        Ok(Slots(slots))
+        Ok(())
     }
 
     pub(super) fn bytes(&self, slot: usize) -> Option<&'m [u8]> {
-        match self.0[slot] {
-            Slot::Bytes(bytes) => Some(bytes),
+        match self.slots[slot] {
+            Slot::Bytes { at, length } => Some(&self.message[at as usize..][..length as usize]),
             _ => None,
         }
     }
 
     pub(super) fn varint(&self, slot: usize) -> Option<u64> {
-        match self.0[slot] {
+        match self.slots[slot] {
             Slot::Varint(value) => Some(value),
             _ => None,
         }

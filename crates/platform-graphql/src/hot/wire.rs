@@ -59,6 +59,7 @@ impl<'m> Wire<'m> {
     }
 
     /// The next field with its number; `None` after the last one.
+    #[inline]
     pub(super) fn next(&mut self) -> Result<Option<(u32, Raw<'m>)>, Malformed> {
         if self.at == self.message.len() {
             return Ok(None);
@@ -83,6 +84,7 @@ impl<'m> Wire<'m> {
         Ok(Some((number, raw)))
     }
 
+    #[inline]
     fn take(&mut self, length: usize) -> Result<&'m [u8], Malformed> {
         let rest = &self.message[self.at..];
         let taken = rest.get(..length).ok_or(Malformed::Truncated)?;
