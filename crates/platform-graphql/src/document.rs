@@ -1,13 +1,16 @@
-//! Documents: parsed and checked once, kept by their text, and prepared for each request.
+//! Documents: parsed and checked once, kept by their text from the second time on, and prepared for each
+//! request.
 //!
 //! | when | what runs |
 //! | --- | --- |
-//! | a text is first seen | brackets, tokens and names in the text; the parser; depth, aliases, weight, roots and cost of each definition; the rules of the library; literals; overlapping fields |
+//! | a text is not kept, as when it is first seen | brackets, tokens and names in the text; the parser; depth, aliases, weight, roots and cost of each definition; the rules of the library; literals; overlapping fields |
 //! | each request | the choice of the operation, coercion of its variables, and its weight and cost where they depend on variables |
 //! | each request, in the library | a copy of the operation, removal of what is skipped, and a walk for cycles and uploads; no other rule |
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_graphql::parser::types::{
@@ -23,12 +26,16 @@ use crate::refusal::Refusal;
 /// Bytes that the kept documents may take, unless said otherwise.
 const BYTES_MAX: usize = 32 << 20;
 
+/// Texts remembered that were sent once, 8 bytes each.
+const SEEN_MAX: usize = 8 << 10;
+
 /// The documents seen lately.
 pub struct Documents {
     checker: Arc<Checker>,
     limits: Limits,
     bytes_max: usize,
     kept: RwLock<Kept>,
+    seen: Seen,
 }
 
 impl Documents {
@@ -39,6 +46,7 @@ impl Documents {
             limits,
             bytes_max: BYTES_MAX,
             kept: RwLock::default(),
+            seen: Seen::default(),
         }
     }
 
@@ -48,7 +56,7 @@ impl Documents {
         Documents { bytes_max, ..self }
     }
 
-    /// The document of this text, checked now or before.
+    /// The document of this text, checked now or before; kept when the text comes a second time.
     pub fn get(&self, text: &str) -> Result<Arc<Document>, Refusal> {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(document) = kept.young.get(text) {
@@ -58,7 +66,13 @@ impl Documents {
         drop(kept);
         let document = match old {
             Some(document) => document,
-            None => Arc::new(self.check(text)?),
+            None => {
+                let document = Arc::new(self.check(text)?);
+                if !self.seen.again(text) {
+                    return Ok(document);
+                }
+                document
+            }
         };
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         let dropped = kept.keep(document.clone(), self.bytes_max);
@@ -78,6 +92,32 @@ impl Documents {
             facts,
             checker: self.checker.clone(),
         })
+    }
+}
+
+/// Texts that were sent once. Keeping a document costs more than it saves if nobody sends it again,
+/// and many such would push out those that are known.
+struct Seen {
+    hasher: RandomState,
+    /// By the hash of the text, the last one of each place.
+    places: Box<[AtomicU64]>,
+}
+
+impl Default for Seen {
+    fn default() -> Seen {
+        Seen {
+            hasher: RandomState::new(),
+            places: (0..SEEN_MAX).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+}
+
+impl Seen {
+    /// Whether the text was seen lately; from now on it was.
+    fn again(&self, text: &str) -> bool {
+        let hash = self.hasher.hash_one(text);
+        let place = (hash % SEEN_MAX as u64) as usize;
+        self.places[place].swap(hash, Ordering::Relaxed) == hash
     }
 }
 
@@ -235,12 +275,19 @@ mod tests {
         (all.len(), all.iter().map(|document| document.bytes()).sum())
     }
 
+    fn twice(documents: &Documents, text: &str) -> Arc<Document> {
+        documents.get(text).unwrap();
+        documents.get(text).unwrap()
+    }
+
     #[test]
-    fn a_known_text_is_not_checked_again() {
+    fn a_text_that_came_twice_is_not_checked_again() {
         let documents = documents(1 << 20);
-        let first = documents.get("{ number }").unwrap();
-        assert!(Arc::ptr_eq(&first, &documents.get("{ number }").unwrap()));
-        assert!(!Arc::ptr_eq(&first, &documents.get("{number}").unwrap()));
+        documents.get("{ number }").unwrap();
+        assert_eq!(kept(&documents).0, 0);
+        let second = documents.get("{ number }").unwrap();
+        assert!(Arc::ptr_eq(&second, &documents.get("{ number }").unwrap()));
+        assert!(!Arc::ptr_eq(&second, &documents.get("{number}").unwrap()));
     }
 
     #[test]
@@ -248,7 +295,7 @@ mod tests {
         let bytes_max = 100_000;
         let documents = documents(bytes_max);
         for index in 0..1_000 {
-            documents.get(&format!("{{ a{index}: number }}")).unwrap();
+            twice(&documents, &format!("{{ a{index}: number }}"));
             assert!(kept(&documents).1 <= bytes_max);
         }
         let (number, bytes) = kept(&documents);
@@ -258,27 +305,29 @@ mod tests {
     #[test]
     fn what_is_used_stays() {
         let documents = documents(100_000);
-        let used = documents.get("{ number }").unwrap();
-        let unused = documents.get("{ unused: number }").unwrap();
+        let used = twice(&documents, "{ number }");
+        let unused = twice(&documents, "{ unused: number }");
         for index in 0..1_000 {
-            documents.get(&format!("{{ a{index}: number }}")).unwrap();
+            twice(&documents, &format!("{{ a{index}: number }}"));
             assert!(Arc::ptr_eq(&used, &documents.get("{ number }").unwrap()));
         }
-        let again = documents.get("{ unused: number }").unwrap();
+        let again = twice(&documents, "{ unused: number }");
         assert!(!Arc::ptr_eq(&unused, &again));
     }
 
     #[test]
     fn what_is_larger_than_the_room_is_answered_and_not_kept() {
         let documents = documents(10);
-        documents.get("{ number }").unwrap();
+        twice(&documents, "{ number }");
         assert_eq!(kept(&documents), (0, 0));
     }
 
     #[test]
     fn refused_documents_are_not_kept() {
         let documents = documents(1 << 20);
-        assert!(documents.get("{ nothing }").is_err());
+        for _ in 0..3 {
+            assert!(documents.get("{ nothing }").is_err());
+        }
         assert_eq!(kept(&documents).0, 0);
     }
 }
