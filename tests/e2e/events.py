@@ -454,6 +454,11 @@ def family(pid):
     return {member: found[member][1] for member in members}
 
 
+def started():
+    """When each process was started; of one whose parent has just died that is still known."""
+    return {pid: start for pid, (_, start) in processes().items()}
+
+
 def listens(port):
     with socket.socket() as connection:
         return connection.connect_ex(("127.0.0.1", port)) == 0
@@ -499,7 +504,7 @@ def everything_killed_is_as_it_was(world):
         # It has to hear that nobody looks after it any more.
         with contextlib.suppress(ProcessLookupError):
             os.kill(broker, signal.SIGCONT)
-    wait_until(lambda: not members.items() & family(1).items(), f"{len(members)} processes to be gone", 60)
+    wait_until(lambda: not members.items() & started().items(), f"{len(members)} processes to be gone", 60)
     base = int(os.environ["HOMEWARD_PORT_BASE"])
     left = [port for port in range(base, base + 100) if listens(port)]
     assert not left, f"somebody listens on {left}"
