@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, ffi::OsString, io::Write, process::ExitCode, ti
 use clap::{ArgMatches, Args, Command};
 use futures_util::{FutureExt, future::LocalBoxFuture};
 use platform_contract::Service;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -185,13 +186,33 @@ async fn serve<C>(
 ) -> anyhow::Result<()> {
     let drain = CancellationToken::new();
     shutdown::on_signals(drain.clone())?;
-    let mut runtime = Runtime::new(name, common.environment, common.listen_admin).await?;
+    raise_open_files();
+    let mut runtime = Runtime::new(
+        name,
+        common.environment,
+        common.listen_admin,
+        common.shutdown_grace,
+    )
+    .await?;
     tokio::select! {
         started = start(&mut runtime, config) => started?,
         () = drain.cancelled() => return Ok(()),
     }
     runtime.started()?;
-    runtime.serve(drain, common.shutdown_grace).await
+    runtime.serve(drain).await
+}
+
+/// As many open files as the system allows: the usual 1,024 are for programs that wait with
+/// `select`, and would be all the connections of a server.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the number of open files stays {:?}", limit.current);
+    }
 }
 
 /// No arguments.

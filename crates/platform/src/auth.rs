@@ -3,6 +3,7 @@
 mod caller;
 mod claims;
 mod keys;
+mod lapse;
 mod revoked;
 mod verifier;
 

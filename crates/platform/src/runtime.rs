@@ -46,6 +46,7 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(200);
 pub struct Runtime {
     name: &'static str,
     environment: Environment,
+    grace: Duration,
     registry: Registry,
     readiness: Readiness,
     stop: CancellationToken,
@@ -83,6 +84,7 @@ impl Runtime {
         name: &'static str,
         environment: Environment,
         listen_admin: SocketAddr,
+        grace: Duration,
     ) -> anyhow::Result<Self> {
         let (listener, addr) = bind("LISTEN_ADMIN", listen_admin)?;
         let readiness = Readiness::default();
@@ -100,6 +102,7 @@ impl Runtime {
         Ok(Self {
             name,
             environment,
+            grace,
             registry: process_metrics(name),
             readiness,
             stop: CancellationToken::new(),
@@ -125,6 +128,11 @@ impl Runtime {
     /// Where the service runs.
     pub fn environment(&self) -> Environment {
         self.environment
+    }
+
+    /// How long a drain may take, from the signal to the end of the process.
+    pub fn grace(&self) -> Duration {
+        self.grace
     }
 
     /// Where metrics are registered.
@@ -221,12 +229,9 @@ impl Runtime {
     }
 
     /// Serves until `drain` is cancelled or a task ends, then lets everything finish within
-    /// `grace`.
-    pub(crate) async fn serve(
-        mut self,
-        drain: CancellationToken,
-        grace: Duration,
-    ) -> anyhow::Result<()> {
+    /// the grace period.
+    pub(crate) async fn serve(mut self, drain: CancellationToken) -> anyhow::Result<()> {
+        let grace = self.grace;
         let abort = CancellationToken::new();
         let mut servers = JoinSet::new();
         let health = self.grpc.as_ref().map(|(_, services)| services.health());
@@ -389,7 +394,8 @@ pub async fn run_in_process<C>(
     config: C,
 ) -> anyhow::Result<Running> {
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-    let mut runtime = Runtime::new(name, Environment::Test, any_port).await?;
+    let grace = Duration::from_secs(5);
+    let mut runtime = Runtime::new(name, Environment::Test, any_port, grace).await?;
     start(&mut runtime, config).await?;
     runtime.started()?;
     let drain = CancellationToken::new();
@@ -399,7 +405,7 @@ pub async fn run_in_process<C>(
         admin: runtime.admin_addr(),
         readiness: runtime.readiness.clone(),
         drain: drain.clone(),
-        serving: tokio::spawn(runtime.serve(drain, Duration::from_secs(5))),
+        serving: tokio::spawn(runtime.serve(drain)),
     })
 }
 

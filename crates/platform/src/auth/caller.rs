@@ -43,6 +43,8 @@ pub struct User {
     pub access_version: i64,
     /// The application that calls.
     pub client_id: String,
+    /// When the token expires, in seconds since 1970.
+    pub expires_at: i64,
     /// The service that acts for the user, where the method allows it.
     pub via: Option<String>,
     pub(super) token: String,
@@ -53,6 +55,8 @@ pub struct User {
 pub struct System {
     /// Its name: `catalog`.
     pub name: String,
+    /// When the token expires, in seconds since 1970.
+    pub expires_at: i64,
     pub(super) token: String,
 }
 
@@ -123,6 +127,7 @@ impl Caller {
             return (!claims.sub.is_empty() && organisation.is_none()).then(|| {
                 Caller::System(Arc::new(System {
                     name: claims.sub,
+                    expires_at: claims.exp,
                     token,
                 }))
             });
@@ -139,6 +144,7 @@ impl Caller {
             session_id: claims.sid,
             access_version: claims.ver,
             client_id: claims.client_id,
+            expires_at: claims.exp,
             via: None,
             token,
         })))

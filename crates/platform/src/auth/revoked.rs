@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use platform_contract::Voided;
+use tokio::sync::watch;
 use tracing::warn;
 use uuid::Uuid;
 
@@ -25,6 +26,8 @@ pub(super) struct Revoked {
     sessions: HashSet<(Uuid, Uuid)>,
     /// In the order in which they can be forgotten.
     entries: VecDeque<(i64, Entry)>,
+    /// By user: how many watch, and what wakes them when something of the user becomes void.
+    watched: HashMap<Uuid, (usize, watch::Sender<()>)>,
 }
 
 enum Entry {
@@ -35,7 +38,7 @@ enum Entry {
 impl Revoked {
     /// Remembers it until `until`, which never goes back by much.
     pub(super) fn add(&mut self, voided: &Voided, now: i64, until: i64) -> Result<(), uuid::Error> {
-        let entry = match voided {
+        let (user, entry) = match voided {
             Voided::Below {
                 subject,
                 access_version,
@@ -44,16 +47,19 @@ impl Revoked {
                 let known = self.versions.entry(user).or_default();
                 // An event may be repeated after a later one.
                 *known = (known.0.max(*access_version), known.1.max(until));
-                Entry::Version(user)
+                (user, Entry::Version(user))
             }
             Voided::Session { subject, session } => {
                 let (user, session) = (Uuid::try_parse(subject)?, Uuid::try_parse(session)?);
                 if !self.sessions.insert((user, session)) {
                     return Ok(());
                 }
-                Entry::Session(user, session)
+                (user, Entry::Session(user, session))
             }
         };
+        if let Some((_, wake)) = self.watched.get(&user) {
+            wake.send_replace(());
+        }
         self.entries.push_back((until, entry));
         while let Some((until, entry)) = self.entries.front() {
             let live = *until > now;
@@ -79,6 +85,27 @@ impl Revoked {
             self.entries.pop_front();
         }
         Ok(())
+    }
+
+    /// Told whenever something of the user becomes void, until as many have left as came.
+    pub(super) fn watch(&mut self, user: Uuid) -> watch::Receiver<()> {
+        let (count, wake) = self.watched.entry(user).or_default();
+        *count += 1;
+        wake.subscribe()
+    }
+
+    pub(super) fn leave(&mut self, user: Uuid) {
+        if let Some((count, _)) = self.watched.get_mut(&user) {
+            *count -= 1;
+            if *count == 0 {
+                self.watched.remove(&user);
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn watched_count(&self) -> usize {
+        self.watched.len()
     }
 
     pub(super) fn holds(&self, user: &User) -> bool {
@@ -115,6 +142,7 @@ mod tests {
             session_id,
             access_version,
             client_id: String::new(),
+            expires_at: 0,
             via: None,
             token: String::new(),
         }

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use aws_lc_rs::digest;
@@ -9,6 +10,7 @@ use serde_json::{Map, Value};
 use tonic::Status;
 
 use super::keys::{Keys, Missing};
+use super::lapse::{self, Watched};
 use super::revoked::{Revoked, TOKEN_LIFETIME_MAX};
 use super::{Caller, Claims, TOKEN_TYPE};
 use crate::config::AuthArgs;
@@ -17,7 +19,7 @@ use crate::error::Refusal;
 /// Tokens of ours are about 1 KB.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// How far clocks may differ.
-const LEEWAY_S: i64 = 5;
+pub(super) const LEEWAY_S: i64 = 5;
 /// Verified tokens are believed this long without looking again.
 const CACHED_S: i64 = 60;
 /// Verified tokens kept, in each of two generations.
@@ -29,7 +31,7 @@ pub struct Verifier {
     audience: String,
     keys: Arc<Keys>,
     cache: Mutex<Cache>,
-    revoked: RwLock<Revoked>,
+    revoked: Arc<RwLock<Revoked>>,
 }
 
 #[derive(Default)]
@@ -62,7 +64,7 @@ impl Verifier {
             audience: args.token_audience.clone(),
             keys: Arc::new(Keys::new(&args.jwks_url())),
             cache: Mutex::default(),
-            revoked: RwLock::default(),
+            revoked: Arc::default(),
         }
     }
 
@@ -82,32 +84,45 @@ impl Verifier {
     /// Who holds the token. `bearer` is the token alone, without the word `Bearer`.
     pub async fn verify(&self, bearer: &str) -> Result<Caller, Status> {
         let now = crate::time::now().timestamp();
-        self.verify_at(bearer, now)
-            .await
-            .map_err(|fault| match fault {
-                Fault::Invalid(why) => {
-                    tracing::debug!(why, "refused a token: {why}");
-                    Refusal::new(
-                        PlatformReason::TokenInvalid,
-                        "the access token is not valid",
-                    )
-                    .into()
+        self.verify_at(bearer, now).await.map_err(Status::from)
+    }
+
+    /// Ends when the caller's token is no longer accepted: it has expired, or what it rests on was
+    /// revoked. Answers what [`Verifier::verify`] would; never ends for nobody.
+    ///
+    /// What is revoked after the call is not missed, whenever the future is polled.
+    pub fn lapse(
+        &self,
+        caller: &Caller,
+    ) -> impl Future<Output = Status> + Send + Sync + 'static + use<> {
+        let (expires_at, watched) = match caller {
+            Caller::Nobody => (None, None),
+            Caller::User(user) => {
+                let watched = Watched::new(&self.revoked, user);
+                (Some(user.expires_at), Some(watched))
+            }
+            Caller::System(system) => (Some(system.expires_at), None),
+        };
+        async move {
+            let expired = async {
+                match expires_at {
+                    Some(at) => lapse::expired(at).await,
+                    None => pending().await,
                 }
-                Fault::Expired => {
-                    Refusal::new(PlatformReason::TokenExpired, "the access token has expired")
-                        .into()
+            };
+            let revoked = async {
+                match watched {
+                    Some(mut watched) => watched.revoked().await,
+                    None => pending().await,
                 }
-                Fault::Revoked => Refusal::new(
-                    PlatformReason::TokenRevoked,
-                    "the session, role or password behind the access token is no more",
-                )
-                .into(),
-                Fault::KeysUnreachable => Refusal::new(
-                    PlatformReason::DependencyUnavailable,
-                    "the keys of the token issuer are not available",
-                )
-                .into(),
-            })
+            };
+            tokio::select! {
+                // In the order of `verify`.
+                biased;
+                () = expired => Fault::Expired.into(),
+                () = revoked => Fault::Revoked.into(),
+            }
+        }
     }
 
     async fn verify_at(&self, token: &str, now: i64) -> Result<Caller, Fault> {
@@ -246,9 +261,42 @@ impl Verifier {
     }
 
     #[cfg(test)]
+    pub(super) fn watched_count(&self) -> usize {
+        self.revoked.read().unwrap().watched_count()
+    }
+
+    #[cfg(test)]
     pub(super) fn cached_count(&self) -> usize {
         let cache = self.cache.lock().unwrap();
         cache.young.len() + cache.old.len()
+    }
+}
+
+impl From<Fault> for Status {
+    fn from(fault: Fault) -> Status {
+        match fault {
+            Fault::Invalid(why) => {
+                tracing::debug!(why, "refused a token: {why}");
+                Refusal::new(
+                    PlatformReason::TokenInvalid,
+                    "the access token is not valid",
+                )
+                .into()
+            }
+            Fault::Expired => {
+                Refusal::new(PlatformReason::TokenExpired, "the access token has expired").into()
+            }
+            Fault::Revoked => Refusal::new(
+                PlatformReason::TokenRevoked,
+                "the session, role or password behind the access token is no more",
+            )
+            .into(),
+            Fault::KeysUnreachable => Refusal::new(
+                PlatformReason::DependencyUnavailable,
+                "the keys of the token issuer are not available",
+            )
+            .into(),
+        }
     }
 }
 
