@@ -23,7 +23,7 @@ pub use consumer::{Consumer, Handle, Redriven};
 pub use envelope::{Actor, Meta};
 pub use outbox::{PublishError, publish};
 pub use relay::relay;
-pub use revocations::revocations;
+pub use revocations::{REVOCATIONS_AGE, revocations, revoking};
 pub use topics::{PARTITIONS, TopicsError, ensure_topics};
 
 /// The tables of this crate; every service that says or hears events passes it along with

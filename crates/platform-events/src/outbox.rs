@@ -125,7 +125,17 @@ pub(crate) fn pokes() -> watch::Receiver<()> {
 /// The hash by which librdkafka and the Java client choose a partition, so that the keys of a lane
 /// lie in few partitions: a wave of the relay is then few requests.
 fn lane(key: &str) -> i16 {
-    i16::try_from((murmur2(key.as_bytes()) & 0x7fff_ffff) % LANES).expect("less than LANES")
+    i16::try_from(positive(key) % LANES).expect("less than LANES")
+}
+
+/// Where the events of a key are, in a topic of so many partitions.
+pub(crate) fn partition(key: &str, partitions: usize) -> i32 {
+    let count = u32::try_from(partitions).unwrap_or(u32::MAX).max(1);
+    (positive(key) % count).cast_signed()
+}
+
+fn positive(key: &str) -> u32 {
+    murmur2(key.as_bytes()) & 0x7fff_ffff
 }
 
 fn murmur2(bytes: &[u8]) -> u32 {

@@ -8,20 +8,18 @@ use platform_contract::EventType;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use crate::broadcast::{Missed, Received, Subscription, Window};
+use crate::broadcast::{Received, Window};
 use crate::{Broadcast, Kafka};
 
-/// All that can matter to a token that is still valid, with clocks that differ. The reader may
-/// run ahead by what the client library has fetched, which is far less than the window holds.
-const WINDOW: Window = Window {
-    age: Duration::from_secs(TOKEN_LIFETIME_MAX.as_secs() + 60),
-    bytes: 16 * 1024 * 1024,
-};
+/// From how long ago on events can matter to a token that is still valid, with clocks that
+/// differ. The age of the window of a [`Broadcast`] with [`revoking`] is not less.
+pub const REVOCATIONS_AGE: Duration = Duration::from_secs(TOKEN_LIFETIME_MAX.as_secs() + 60);
 
 /// Tells the verifier of this process which tokens are void by the events of `contract`, from
 /// the longest life of a token ago until `stop`.
 ///
-/// While no broker is there nothing is heard, and a token lives until it expires.
+/// While no broker is there nothing is heard, and a token lives until it expires. A process that
+/// has a [`Broadcast`] of these topics anyway gives it [`revoking`] instead.
 pub async fn revocations(
     kafka: Kafka,
     verifier: Arc<Verifier>,
@@ -30,30 +28,21 @@ pub async fn revocations(
 ) -> anyhow::Result<()> {
     let voiding = contract.iter().filter(|event| event.voids.is_some());
     let topics: Vec<&str> = voiding.map(|event| event.topic).collect();
-    loop {
-        let broadcast = Broadcast::new(contract, &topics, WINDOW);
-        let mut events = broadcast.subscribe();
-        tokio::select! {
-            // At once, whatever the reader waits for.
-            () = stop.cancelled() => return Ok(()),
-            read = broadcast.run(kafka.clone(), stop.clone()) => return read,
-            Missed(count) = hear(&mut events, &verifier) => {
-                error!("{count} events were not looked at for revocations, reading them again");
-            }
-        }
-    }
+    // Nobody comes later.
+    let window = Window {
+        age: REVOCATIONS_AGE,
+        bytes: 0,
+    };
+    let broadcast = Broadcast::new(contract, &topics, window).each(revoking(verifier));
+    broadcast.run(kafka, stop).await
 }
 
-async fn hear(events: &mut Subscription, verifier: &Verifier) -> Missed {
-    loop {
-        match events.next().await {
-            Ok(event) => {
-                if let Err(error) = apply(&event, verifier) {
-                    let (name, id) = (event.meta.event.name, event.meta.id);
-                    error!(%error, "cannot tell what {name} {id} makes void");
-                }
-            }
-            Err(missed) => return missed,
+/// For [`Broadcast::each`]: tells the verifier which tokens are void by an event.
+pub fn revoking(verifier: Arc<Verifier>) -> impl Fn(&Received) + Send + Sync + 'static {
+    move |event| {
+        if let Err(error) = apply(event, &verifier) {
+            let (name, id) = (event.meta.event.name, event.meta.id);
+            error!(%error, "cannot tell what {name} {id} makes void");
         }
     }
 }

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use rdkafka::Message as _;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::time::Instant;
@@ -35,24 +35,24 @@ struct Start {
 }
 
 impl Broadcast {
-    /// Reads until `stop`, with Kafka coming and going.
+    /// Reads until `stop`, with Kafka coming and going; ends at once then, whatever it waits for.
     pub async fn run(self, kafka: Kafka, stop: CancellationToken) -> anyhow::Result<()> {
-        if let Err(refused) = topics::ensure(&kafka, &self.0.topics, &stop).await {
+        stop.run_until_cancelled(self.read_on(&kafka, &stop)).await;
+        Ok(())
+    }
+
+    async fn read_on(&self, kafka: &Kafka, stop: &CancellationToken) {
+        if let Err(refused) = topics::ensure(kafka, &self.0.topics, stop).await {
             // Somebody else may make it later.
             error!("{refused}");
         }
         let trouble = Seldom::default();
-        while !stop.is_cancelled() {
-            let read = tokio::select! {
-                () = stop.cancelled() => break,
-                read = self.read(&kafka, &trouble) => read,
-            };
-            if let Err(error) = read {
+        loop {
+            if let Err(error) = self.read(kafka, &trouble).await {
                 trouble.say(|| warn!("cannot read events: {error}; said once a minute"));
             }
             tokio::time::sleep(RETRY_EVERY).await;
         }
-        Ok(())
     }
 
     /// Reads for as long as it works.
@@ -69,7 +69,13 @@ impl Broadcast {
             .into_iter()
             .filter(|(partition, end)| start.from.get(partition) < Some(end))
             .collect();
-        self.0.positions().extend(start.from);
+        {
+            let mut ring = self.0.ring();
+            for (partition, offset) in start.from {
+                ring.begin(partition, offset);
+            }
+        }
+        self.0.read.send_replace(());
         self.0.caught_up.send_replace(missing.is_empty());
 
         let mut messages = reader.stream();
@@ -95,7 +101,10 @@ impl Broadcast {
                         });
                     }
                 }
-                Err(error @ KafkaError::MessageConsumptionFatal(_)) => return Err(error),
+                Err(
+                    error @ (KafkaError::MessageConsumptionFatal(_)
+                    | KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset)),
+                ) => return Err(error),
                 Err(error) => {
                     trouble.say(|| warn!("cannot read events: {error}; said once a minute"));
                 }
@@ -105,14 +114,17 @@ impl Broadcast {
 
     /// A reader of all partitions; goes on where it was, or begins at the window's age.
     async fn begin(&self, kafka: &Kafka) -> Result<(Reader, Start), KafkaError> {
-        let config = kafka.reader(&kafka.topic("broadcast"));
+        let mut config = kafka.reader(&kafka.topic("broadcast"));
+        // An offset that the log does not have: it was made anew, or cut. Going on from its first
+        // event would say nothing of what was lost, and may read for an hour.
+        config.set("auto.offset.reset", "error");
         let names: HashMap<&'static str, String> = self
             .0
             .topics
             .iter()
             .map(|topic| (*topic, kafka.topic(topic)))
             .collect();
-        let known = self.positions();
+        let known = self.0.ring().positions();
         let age_ms = i64::try_from(self.0.window.age.as_millis()).unwrap_or(i64::MAX);
         let since_ms = platform::time::now()
             .timestamp_millis()
@@ -140,16 +152,20 @@ impl Broadcast {
         let plain = kafka.plain_topic(message.topic())?;
         let topic = *self.0.topics.iter().find(|topic| **topic == plain)?;
         let content = Message::new(topic, message);
-        let outcome = match content.judge(self.0.contract) {
+        let partition = (topic, message.partition());
+        let (next, outcome);
+        match content.judge(self.0.contract) {
             Ok(meta) => {
                 let payload = content.into_payload();
+                let event = Received { meta, payload };
+                self.0.tell_each(&event);
                 let mut ring = self.0.ring();
-                if ring.push(Received { meta, payload }, Instant::now()) {
-                    self.0.end.send_replace(ring.end());
+                next = ring.advance(partition, message.offset());
+                outcome = if ring.push(event, Instant::now()) {
                     "heard"
                 } else {
                     "repeated"
-                }
+                };
             }
             Err(NotLetIn { cause, detail, .. }) => {
                 let (partition, offset) = (message.partition(), message.offset());
@@ -157,17 +173,17 @@ impl Broadcast {
                     topic,
                     partition, offset, "refused an event ({cause}): {detail}"
                 );
-                cause.word()
+                next = self.0.ring().advance((topic, partition), offset);
+                outcome = cause.word();
             }
-        };
+        }
+        self.0.read.send_replace(());
         let consumed = Consumed {
             consumer: "broadcast",
             topic,
             outcome,
         };
         kafka.metrics.consumed.get_or_create(&consumed).inc();
-        let (partition, next) = ((topic, message.partition()), message.offset() + 1);
-        self.0.positions().insert(partition, next);
         Some((partition, next))
     }
 }
@@ -191,22 +207,35 @@ fn find_start(
             .flat_map(|found| found.partitions().iter().map(|partition| partition.id()))
             .collect();
         if partitions.is_empty() {
-            let code = rdkafka::error::RDKafkaErrorCode::UnknownTopicOrPartition;
+            let code = RDKafkaErrorCode::UnknownTopicOrPartition;
             return Err(KafkaError::MetadataFetch(code));
         }
         let mut times = TopicPartitionList::new();
-        for partition in &partitions {
-            let (_, end) = reader.fetch_watermarks(name, *partition, PATIENCE)?;
-            start.ends.insert((*topic, *partition), end);
-            times.add_partition_offset(name, *partition, Offset::Offset(since_ms))?;
+        let mut begins = Positions::new();
+        let mut is_ours = true;
+        for number in partitions {
+            let partition = (*topic, number);
+            let (begin, end) = reader.fetch_watermarks(name, number, PATIENCE)?;
+            begins.insert(partition, begin);
+            start.ends.insert(partition, end);
+            let known = start.from.get(&partition);
+            is_ours &= known.is_none_or(|known| (begin..=end).contains(known));
+            times.add_partition_offset(name, number, Offset::Offset(since_ms))?;
+        }
+        if !is_ours {
+            // Not even where the offsets would fit by chance.
+            start.from.retain(|(of, _), _| of != topic);
         }
         for found in reader.offsets_for_times(times, PATIENCE)?.elements() {
+            found.error()?;
             let partition = (*topic, found.partition());
             let offset = match found.offset() {
                 Offset::Offset(offset) => offset,
                 // Nothing is that new.
                 _ => start.ends[&partition],
             };
+            // The one before as well: who heard it last, and nothing since, has missed nothing.
+            let offset = (offset - 1).max(begins[&partition]);
             start.from.entry(partition).or_insert(offset);
         }
     }

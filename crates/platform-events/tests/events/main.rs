@@ -8,4 +8,6 @@ mod children;
 mod consuming;
 mod faults;
 mod relaying;
+mod resuming;
+mod revoking;
 mod support;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use platform::config::{LogFormat, SealArgs};
 use platform::sealed::Sealer;
 use platform::{Running, Runtime};
-use platform_contract::{Event, EventType};
+use platform_contract::{Event, EventType, Voided};
 use platform_db::{Db, DbArgs};
 use platform_events::{Actor, Consumer, Kafka, KafkaArgs, publish};
 use platform_testkit::{TestDb, Vars};
@@ -32,7 +32,20 @@ pub(crate) static EVENTS: &[EventType] = &[
     of::<ThingCounted>(),
     of::<ThingNoted>(),
     of::<OtherCounted>(),
+    EventType {
+        voids: Some(voids),
+        ..of::<ThingEnded>()
+    },
 ];
+
+/// A thing's note is a session that is over.
+fn voids(payload: &[u8]) -> Result<Voided, prost::DecodeError> {
+    let event = <ThingEnded as prost::Message>::decode(payload)?;
+    Ok(Voided::Session {
+        subject: event.thing_id,
+        session: event.note,
+    })
+}
 
 const fn of<E: Event>() -> EventType {
     EventType {
@@ -76,6 +89,7 @@ macro_rules! event {
 
 event!(ThingCounted, "thing.counted", "events.thing");
 event!(ThingNoted, "thing.noted", "events.thing");
+event!(ThingEnded, "thing.ended", "events.thing");
 event!(OtherCounted, "other.counted", "events.other");
 
 /// An event with no more than its place.
@@ -223,12 +237,25 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
+        let _ = self.spawn_deleting_topics().join();
+    }
+}
+
+impl Bench {
+    /// Everything in them is lost.
+    pub(crate) async fn delete_topics(&self) {
+        let deleting = self.spawn_deleting_topics();
+        let deleted = tokio::task::spawn_blocking(|| deleting.join());
+        deleted.await.unwrap().unwrap();
+    }
+
+    fn spawn_deleting_topics(&self) -> std::thread::JoinHandle<()> {
         let (brokers, prefix) = (self.brokers.clone(), self.prefix.clone());
         let topics: Vec<String> = ["events.thing", "events.other"]
             .iter()
             .map(|topic| format!("{prefix}{topic}"))
             .collect();
-        let deleted = std::thread::spawn(move || {
+        std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
@@ -241,8 +268,7 @@ impl Drop for Bench {
             let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(3)));
             // Those that were never made are refused.
             let _ = runtime.block_on(admin.delete_topics(&topics, &options));
-        });
-        let _ = deleted.join();
+        })
     }
 }
 
