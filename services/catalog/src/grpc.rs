@@ -6,10 +6,10 @@ mod parse;
 use api::homeward::catalog::v1::{
     BatchGetOffersRequest, BatchGetOffersResponse, CastVoteRequest, CastVoteResponse,
     CreateOfferRequest, CreateOfferResponse, ErrorReason, GetOfferRequest, GetOfferResponse,
-    ListOffersRequest, ListOffersResponse, OfferPublished, OfferRetired, OfferUpdated,
-    PublishOfferRequest, PublishOfferResponse, RetireOfferRequest, RetireOfferResponse,
-    RetractVoteRequest, RetractVoteResponse, UpdateOfferRequest, UpdateOfferResponse, VoteCast,
-    VoteRetracted, catalog_service_server::CatalogService,
+    GetVotesRequest, GetVotesResponse, ListOffersRequest, ListOffersResponse, OfferPublished,
+    OfferRetired, OfferUpdated, PublishOfferRequest, PublishOfferResponse, RetireOfferRequest,
+    RetireOfferResponse, RetractVoteRequest, RetractVoteResponse, UpdateOfferRequest,
+    UpdateOfferResponse, VoteCast, VoteRetracted, catalog_service_server::CatalogService,
 };
 use platform::auth::{Caller, OrgRole};
 use platform::error::Refusal;
@@ -202,6 +202,21 @@ impl CatalogService for Catalog {
         Ok(Response::new(ListOffersResponse {
             offers,
             next_page_token,
+        }))
+    }
+
+    async fn get_votes(
+        &self,
+        request: Request<GetVotesRequest>,
+    ) -> Result<Response<GetVotesResponse>, Status> {
+        let caller = Caller::of(&request);
+        let id = parse::offer_id(&request.get_ref().offer_id)?;
+
+        // The reader and the cache may be behind an event that the caller will not hear again.
+        let mut conn = self.db.begin().await.map_err(Error::Db)?;
+        let votes = store::vote::of_offer(&mut conn, id, &viewer(&caller)).await?;
+        Ok(Response::new(GetVotesResponse {
+            votes: Some(votes.into()),
         }))
     }
 

@@ -219,6 +219,7 @@ fn retired(id: Uuid, version: i64) -> Said {
     Said::Retired(OfferRetired {
         offer_id: id.to_string(),
         version,
+        ..Default::default()
     })
 }
 

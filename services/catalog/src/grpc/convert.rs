@@ -60,6 +60,11 @@ impl From<&Offer> for proto::OfferRetired {
         Self {
             offer_id: offer.id.0.to_string(),
             version: offer.version,
+            organisation_id: offer.organisation_id.0.to_string(),
+            kind: proto::OfferKind::from(offer.content.kind).into(),
+            area: offer.content.area.clone(),
+            price: Some(price(offer.content.price.clone())),
+            was_published: offer.published_at.is_some(),
         }
     }
 }

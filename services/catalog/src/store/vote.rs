@@ -69,7 +69,7 @@ pub(crate) async fn cast(
         None => {
             // A vote that changed nothing has locked its row, so `mine` holds until the commit.
             // Another `mine` means that the offer was published only after the vote was tried.
-            let votes = current(conn, offer, user, viewer).await?;
+            let votes = unchanged(conn, offer, viewer).await?;
             if votes.mine == Some(value) {
                 Ok(Outcome {
                     votes,
@@ -121,7 +121,7 @@ pub(crate) async fn retract(
             changed: true,
         }),
         None => Ok(Outcome {
-            votes: current(conn, offer, user, viewer).await?,
+            votes: unchanged(conn, offer, viewer).await?,
             changed: false,
         }),
     }
@@ -149,14 +149,34 @@ pub(crate) async fn of_user(
         .collect())
 }
 
+/// The tally of an offer that the viewer may see, with the viewer's vote.
+pub(crate) async fn of_offer(
+    conn: &mut PgConnection,
+    offer: OfferId,
+    viewer: &Viewer,
+) -> Result<Votes, Error> {
+    let (_, votes) = current(conn, offer, viewer).await?;
+    Ok(votes)
+}
+
 /// The tally where nothing changed, or why nothing could.
 /// A statement of its own: the snapshot of the one before may be older than a twin's commit.
+async fn unchanged(
+    conn: &mut PgConnection,
+    offer: OfferId,
+    viewer: &Viewer,
+) -> Result<Votes, Error> {
+    match current(conn, offer, viewer).await? {
+        (State::Published, votes) => Ok(votes),
+        (State::Draft | State::Retired, _) => Err(Error::OfferNotPublished),
+    }
+}
+
 async fn current(
     conn: &mut PgConnection,
     offer: OfferId,
-    user: UserId,
     viewer: &Viewer,
-) -> Result<Votes, Error> {
+) -> Result<(State, Votes), Error> {
     let found = sqlx::query!(
         r#"SELECT o.state AS "state: State", t.up, t.down, t.version,
             (SELECT value FROM votes WHERE offer_id = o.id AND user_id = $2) AS "mine: Vote"
@@ -164,20 +184,18 @@ async fn current(
         JOIN tallies t ON t.offer_id = o.id
         WHERE o.id = $1 AND (o.published_at IS NOT NULL OR o.organisation_id = $3)"#,
         offer.0,
-        user.0,
+        viewer.user.map(|user| user.0),
         viewer.organisation.map(|organisation| organisation.0),
     )
     .fetch_optional(conn)
     .await?
     .ok_or(Error::OfferNotFound)?;
 
-    match found.state {
-        State::Published => Ok(Votes {
-            up: found.up,
-            down: found.down,
-            mine: found.mine,
-            version: found.version,
-        }),
-        State::Draft | State::Retired => Err(Error::OfferNotPublished),
-    }
+    let votes = Votes {
+        up: found.up,
+        down: found.down,
+        mine: found.mine,
+        version: found.version,
+    };
+    Ok((found.state, votes))
 }

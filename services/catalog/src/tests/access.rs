@@ -1,6 +1,6 @@
 use api::homeward::catalog::v1::{
-    BatchGetOffersRequest, CATALOG_SERVICE, CastVoteRequest, GetOfferRequest, ListOffersRequest,
-    OfferFilter, OfferPatch, RetractVoteRequest, UpdateOfferRequest, VoteValue,
+    BatchGetOffersRequest, CATALOG_SERVICE, CastVoteRequest, GetOfferRequest, GetVotesRequest,
+    ListOffersRequest, OfferFilter, OfferPatch, RetractVoteRequest, UpdateOfferRequest, VoteValue,
 };
 use platform_testkit::access::{Call, Principal, check_grpc};
 use prost_types::FieldMask;
@@ -57,6 +57,9 @@ async fn every_method_answers_everybody_as_the_table_says() {
                         ..Default::default()
                     }),
                     ..Default::default()
+                }),
+                "GetVotes" => Call::new(&GetVotesRequest {
+                    offer_id: world.draft(&seller).await.id,
                 }),
                 "CastVote" => Call::new(&CastVoteRequest {
                     request_id: id(),

@@ -131,12 +131,34 @@ async fn an_offer_says_each_of_its_changes_once_and_nothing_else() {
     );
     let changed = said[2].event::<OfferUpdated>();
     assert_eq!(changed.state(), OfferState::Published);
+    let retired = said[3].event::<OfferRetired>();
+    let expected = OfferRetired {
+        offer_id: offer.id.clone(),
+        version: 4,
+        organisation_id: organisation.clone(),
+        kind: updated.kind,
+        area: "berlin-mitte".to_owned(),
+        price: eur(18900),
+        was_published: true,
+    };
+    assert_eq!(retired, expected);
     for event in &said {
         assert_eq!(event.key, offer.id);
         assert_eq!(event.headers["ce_source"], "/homeward/catalog");
         assert_eq!(event.headers["ce_actorkind"], "user-business");
         assert_eq!(event.headers["ce_actororg"], organisation);
     }
+}
+
+#[tokio::test]
+async fn a_draft_that_is_retired_is_told_from_what_everybody_has_seen() {
+    let kafka = kafka();
+    let world = World::start_on(&kafka).await;
+    let seller = world.seller();
+    let draft = world.draft(&seller).await;
+    world.retire(&seller, &draft).await;
+    let said = kafka.said::<OfferRetired>(&world.db).await;
+    assert!(!said[0].event::<OfferRetired>().was_published);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::homeward::catalog::v1::{
-    CastVoteRequest, GetOfferRequest, RetractVoteRequest, VoteValue, Votes,
+    CastVoteRequest, GetOfferRequest, GetVotesRequest, RetractVoteRequest, VoteValue, Votes,
 };
 use platform_contract::PlatformReason;
 use tokio::task::JoinSet;
@@ -43,6 +43,19 @@ impl World {
             .into_inner()
             .votes
             .unwrap())
+    }
+
+    /// The tally as this person sees it, or anybody.
+    async fn votes(&self, viewer: Option<&Person>, offer: &Offer) -> Result<Votes, Status> {
+        let request = GetVotesRequest {
+            offer_id: offer.id.clone(),
+        };
+        let request = match viewer {
+            Some(viewer) => viewer.ask(request),
+            None => Request::new(request),
+        };
+        let response = self.client().get_votes(request).await?;
+        Ok(response.into_inner().votes.unwrap())
     }
 
     /// Votes, or takes the vote back, and repeats what was shed as a good client does.
@@ -160,6 +173,72 @@ async fn everybody_sees_the_tally_and_their_own_vote() {
             .offer
             .unwrap();
         assert_eq!(seen.votes.unwrap(), votes(1, 1, mine, 2));
+    }
+}
+
+#[tokio::test]
+async fn the_tally_alone_is_what_it_is_now_and_never_from_the_cache() {
+    let world = World::start().await;
+    let offer = world.published(&world.seller()).await;
+    let (voter, other) = (world.voter(), world.voter());
+    world.cast(&voter, &offer, VoteValue::Up).await.unwrap();
+    let read = async || {
+        let request = GetOfferRequest {
+            offer_id: offer.id.clone(),
+        };
+        let response = world.clients[0].clone().get_offer(request).await.unwrap();
+        response.into_inner().offer.unwrap().votes.unwrap()
+    };
+    read().await;
+    // Behind the back of the cache.
+    let changed = "UPDATE tallies SET down = 5, version = 6 WHERE offer_id = $1::uuid";
+    sqlx::query(changed)
+        .bind(&offer.id)
+        .execute(&mut world.db.connect().await)
+        .await
+        .unwrap();
+    assert_eq!(read().await.version, 1, "it is cached");
+    for (viewer, mine) in [
+        (Some(&voter), VoteValue::Up),
+        (Some(&other), VoteValue::Unspecified),
+        (None, VoteValue::Unspecified),
+    ] {
+        let seen = world.votes(viewer, &offer).await.unwrap();
+        assert_eq!(seen, votes(1, 5, mine, 6));
+    }
+}
+
+#[tokio::test]
+async fn the_tally_alone_is_not_asked_of_a_read_replica() {
+    let nowhere = Vars::from([(
+        "DATABASE_READER_URL".to_owned(),
+        "postgres://nobody@127.0.0.1:1/nowhere".to_owned(),
+    )]);
+    let world = World::start_with(nowhere).await;
+    let offer = world.published(&world.seller()).await;
+    let seen = world.votes(None, &offer).await.unwrap();
+    assert_eq!(seen, votes(0, 0, VoteValue::Unspecified, 0));
+}
+
+#[tokio::test]
+async fn the_tally_alone_is_seen_by_whoever_sees_the_offer() {
+    let world = World::start().await;
+    let seller = world.seller();
+    let offer = world.draft(&seller).await;
+    let (rival, voter) = (world.seller(), world.voter());
+    let unseen = [Some(&rival), Some(&voter), None];
+    assert!(world.votes(Some(&seller), &offer).await.is_ok());
+    for viewer in unseen {
+        assert_eq!(
+            refused(world.votes(viewer, &offer).await),
+            "OFFER_NOT_FOUND"
+        );
+    }
+    world.publish(&seller, &offer).await;
+    world.cast(&voter, &offer, VoteValue::Up).await.unwrap();
+    world.retire(&seller, &offer).await;
+    for viewer in unseen {
+        assert_eq!(world.votes(viewer, &offer).await.unwrap().up, 1);
     }
 }
 
