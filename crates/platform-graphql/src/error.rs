@@ -1,6 +1,7 @@
 //! The one table that turns a gRPC status into what a client of the API sees.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_graphql::{ErrorExtensionValues, ServerError, SimpleObject};
@@ -240,6 +241,19 @@ pub(crate) fn entry(refusal: &Refusal) -> ServerError {
     let after = refusal.retry_after.map(millis);
     error.extensions = Some(extensions(code, refusal.word, refusal.retryable, after));
     error
+}
+
+/// The entry of `errors` for a request whose caller is refused.
+pub(crate) fn entry_of(status: Status) -> ServerError {
+    let mut error = ServerError::new(status.message(), None);
+    error.source = Some(Arc::new(status));
+    complete(&mut error, false);
+    error
+}
+
+/// The word of the case.
+pub(crate) fn word(status: &Status) -> String {
+    row(status, &Details::of(status)).word
 }
 
 fn millis(delay: Duration) -> u64 {

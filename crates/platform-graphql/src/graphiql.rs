@@ -1,26 +1,14 @@
 //! GraphiQL for a person with a browser: a page and its files, all from this process.
 
-use std::collections::BTreeMap;
-use std::io::Write;
-use std::sync::{Arc, OnceLock};
-
-use aws_lc_rs::digest::{Context, SHA256};
 use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use http::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, VARY,
-    X_CONTENT_TYPE_OPTIONS,
-};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::StatusCode;
 
-use crate::http::takes_gzip;
+use crate::assets::{self, Assets};
 
 const STYLES: [(&str, &str); 2] = [
     (
@@ -50,57 +38,26 @@ const OWN: &str = "own.js";
 
 /// The page of one endpoint.
 #[derive(Clone)]
-pub struct Graphiql(Arc<Site>);
-
-struct Site {
+pub struct Graphiql {
     endpoint: &'static str,
-    files: BTreeMap<&'static str, File>,
-    /// Stands in the path of the files, so that browsers can keep them for good.
-    digest: String,
-}
-
-struct File {
-    media: &'static str,
-    text: &'static str,
-    /// Made when it is first asked for.
-    smaller: OnceLock<Bytes>,
+    assets: Assets,
 }
 
 impl Graphiql {
     /// A page that asks the endpoint at this path. `script` runs last, for example to fill the
     /// element `#bar` with a form to log in; the function `ask(query, variables)` is there for it.
     pub fn new(endpoint: &'static str, script: &'static str) -> Graphiql {
-        let css = STYLES.map(|(name, text)| (name, "text/css; charset=utf-8", text));
-        let js = [(OWN, script)];
-        let js = SCRIPTS.iter().chain(&js);
-        let js = js.map(|(name, text)| (*name, "text/javascript; charset=utf-8", *text));
-        let mut digest = Context::new(&SHA256);
-        let mut files = BTreeMap::new();
-        for (name, media, text) in css.into_iter().chain(js) {
-            digest.update(text.as_bytes());
-            let smaller = OnceLock::new();
-            files.insert(
-                name,
-                File {
-                    media,
-                    text,
-                    smaller,
-                },
-            );
-        }
-        Graphiql(Arc::new(Site {
-            endpoint,
-            files,
-            digest: URL_SAFE_NO_PAD.encode(&digest.finish().as_ref()[..9]),
-        }))
+        let files = STYLES.into_iter().chain(SCRIPTS).chain([(OWN, script)]);
+        let assets = Assets::new("/graphiql", files.map(|(name, text)| (name, text.into())));
+        Graphiql { endpoint, assets }
     }
 
-    /// Serves the page at `/`, and its files under `/graphiql/`.
+    /// Serves the page at `/graphiql`, and its files below.
     pub fn router(&self) -> Router {
         Router::new()
-            .route("/", get(root))
-            .route("/graphiql/{digest}/{name}", get(file))
+            .route("/graphiql", get(root))
             .with_state(self.clone())
+            .merge(self.assets.router())
     }
 
     /// The page, for [`Endpoint::page`](crate::Endpoint::page) as well.
@@ -111,31 +68,19 @@ impl Graphiql {
         }
         let nonce = URL_SAFE_NO_PAD.encode(random);
         let policy = format!(
-            "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; \
-             img-src 'self' data:; font-src data:; connect-src 'self'; base-uri 'none'; \
-             form-action 'none'; frame-ancestors 'none'"
+            "script-src 'self'; style-src 'self' 'nonce-{nonce}'; img-src 'self' data:; \
+             font-src data:; connect-src 'self'"
         );
-        let headers = [
-            (CONTENT_TYPE, "text/html; charset=utf-8"),
-            (CONTENT_SECURITY_POLICY, policy.as_str()),
-            (CACHE_CONTROL, "no-store"),
-            (REFERRER_POLICY, "no-referrer"),
-            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-            (VARY, "accept"),
-        ];
-        (headers, self.html(&nonce)).into_response()
+        assets::page(self.html(&nonce), &policy)
     }
 
     fn html(&self, nonce: &str) -> String {
-        let Site {
-            endpoint, digest, ..
-        } = &*self.0;
-        let styles = STYLES.map(|(name, _)| {
-            format!("<link rel=\"stylesheet\" href=\"/graphiql/{digest}/{name}\">\n")
-        });
+        let (endpoint, base) = (self.endpoint, self.assets.base());
+        let styles =
+            STYLES.map(|(name, _)| format!("<link rel=\"stylesheet\" href=\"{base}/{name}\">\n"));
         let scripts = SCRIPTS.iter().map(|(name, _)| *name).chain([OWN]);
         let scripts = scripts.map(|name| {
-            format!("<script src=\"/graphiql/{digest}/{name}\" data-endpoint=\"{endpoint}\" data-nonce=\"{nonce}\"></script>\n")
+            format!("<script src=\"{base}/{name}\" data-endpoint=\"{endpoint}\" data-nonce=\"{nonce}\"></script>\n")
         });
         format!(
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -152,70 +97,27 @@ async fn root(State(page): State<Graphiql>) -> Response {
     page.page()
 }
 
-async fn file(
-    State(page): State<Graphiql>,
-    Path((digest, name)): Path<(String, String)>,
-    request: HeaderMap,
-) -> Response {
-    let file = page.0.files.get(name.as_str());
-    let Some(file) = file.filter(|_| digest == page.0.digest) else {
-        return StatusCode::NOT_FOUND.into_response();
-    };
-    let smaller = takes_gzip(&request).then(|| file.smaller());
-    let body = match smaller.clone() {
-        Some(bytes) => Body::from(bytes),
-        None => Body::from(file.text),
-    };
-    let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(file.media));
-    headers.insert(
-        CACHE_CONTROL,
-        HeaderValue::from_static("public, max-age=31536000, immutable"),
-    );
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
-    if smaller.is_some() {
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    }
-    response
-}
-
-impl File {
-    fn smaller(&self) -> Bytes {
-        let make = || {
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-            let written = encoder.write_all(self.text.as_bytes());
-            let bytes = written.and_then(|()| encoder.finish());
-            bytes.expect("memory takes whatever is written").into()
-        };
-        self.smaller.get_or_init(make).clone()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use http::Request;
+    use axum::body::{Body, Bytes};
+    use http::header::CONTENT_SECURITY_POLICY;
+    use http::{HeaderMap, Request};
     use http_body_util::BodyExt;
     use tower::ServiceExt;
 
     use super::*;
 
-    async fn get(path: &str, encoding: &str) -> (StatusCode, HeaderMap, Bytes) {
+    async fn get(path: &str) -> (StatusCode, HeaderMap, Bytes) {
         let router = Graphiql::new("/graphql", "'own'").router();
-        let request = Request::get(path).header("accept-encoding", encoding);
-        let response = router.oneshot(request.body(Body::empty()).unwrap()).await;
-        let (head, body) = response.unwrap().into_parts();
-        (
-            head.status,
-            head.headers,
-            body.collect().await.unwrap().to_bytes(),
-        )
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let (head, body) = router.oneshot(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (head.status, head.headers, body)
     }
 
     #[tokio::test]
     async fn the_page_names_only_files_that_are_here() {
-        let (_, headers, page) = get("/", "").await;
+        let (_, headers, page) = get("/graphiql").await;
         let policy = headers[CONTENT_SECURITY_POLICY].to_str().unwrap();
         assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"));
         let page = String::from_utf8(page.to_vec()).unwrap();
@@ -226,28 +128,7 @@ mod tests {
             .collect();
         assert_eq!(paths.len(), STYLES.len() + SCRIPTS.len() + 1);
         for path in paths {
-            let (status, headers, body) = get(path, "identity").await;
-            assert_eq!(status, StatusCode::OK, "{path}");
-            assert!(
-                headers[CACHE_CONTROL]
-                    .to_str()
-                    .unwrap()
-                    .contains("immutable")
-            );
-            let (_, headers, smaller) = get(path, "gzip").await;
-            assert_eq!(headers[CONTENT_ENCODING], "gzip");
-            assert!(body.len() < 2_000 || smaller.len() < body.len());
-        }
-    }
-
-    #[tokio::test]
-    async fn files_of_another_version_are_not_here() {
-        for path in [
-            "/graphiql/old/page.js",
-            "/graphiql/old/..%2fpage.js",
-            "/graphiql/",
-        ] {
-            assert_eq!(get(path, "").await.0, StatusCode::NOT_FOUND, "{path}");
+            assert_eq!(get(path).await.0, StatusCode::OK, "{path}");
         }
     }
 }

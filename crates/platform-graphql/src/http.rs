@@ -1,7 +1,8 @@
 //! GraphQL over HTTP: reads a request, has it checked and executed, writes the answer.
 //!
 //! Order: method, media types, body limit, JSON, the document by its id or text, the checks of
-//! [`crate::guard`], a turn, the caller, execution under the deadline, [`write`].
+//! [`crate::guard`], a turn, the caller, execution under the deadline, [`write`]. The way to
+//! execution, [`Endpoint::admit`], is that of sockets and streams ([`crate::live`]) as well.
 
 mod accept;
 mod args;
@@ -9,34 +10,38 @@ mod compress;
 mod cors;
 mod head;
 mod health;
-mod read;
-mod write;
+pub(crate) mod read;
+pub(crate) mod write;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use async_graphql::Executor;
 use async_graphql::parser::types::{ExecutableDocument, OperationType, Selection};
+use async_graphql::{Executor, Request};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request as HttpRequest, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use futures_util::{FutureExt, StreamExt, stream};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, SET_COOKIE, VARY};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use platform::auth::{Caller, Verifier};
 use platform_contract::PlatformReason;
 
-use crate::admission::{Admission, AdmissionLimits, Class};
+use crate::admission::{Admission, AdmissionLimits, Class, Permit, Turn};
 use crate::context::Context;
-use crate::document::{Documents, Prepared};
+use crate::document::{Document, Documents, Prepared};
 use crate::guard::{Checker, Limits};
-use crate::persisted::Persisted;
-use crate::rate::Limiter;
+use crate::live::{self, Live, Pace, Run, Step};
+use crate::persisted::{Manifest, Persisted};
+use crate::rate::{Limiter, Origin};
 use crate::refusal::{Refusal, RequestReason};
 use crate::session::{Jar, Opened, Sessions};
 use accept::{Accepted, Media};
+use read::Asked;
+use tonic::Status;
 use write::Form;
 
 pub(crate) use accept::gzip as takes_gzip;
@@ -51,16 +56,17 @@ const GRACE: Duration = Duration::from_millis(500);
 pub struct Endpoint<E> {
     schema: E,
     documents: Documents,
-    verifier: Arc<Verifier>,
-    limits: Limits,
-    deadline: Duration,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) deadline: Duration,
     deadline_max: Duration,
     persisted: Persisted,
     public_age: Duration,
     admission: Admission,
     cors: Origins,
     sessions: Option<Arc<Sessions>>,
-    limiter: Option<Arc<Limiter>>,
+    pub(crate) limiter: Option<Arc<Limiter>>,
+    live: Option<Arc<Live>>,
     page: Option<Box<Page>>,
 }
 
@@ -79,7 +85,7 @@ impl<E: Executor> Endpoint<E> {
             schema,
             documents: Documents::new(checker, limits.clone()),
             verifier,
-            limits,
+            limits: Arc::new(limits),
             deadline: Duration::from_secs(10),
             deadline_max: Duration::from_secs(25),
             persisted: Persisted::default(),
@@ -88,6 +94,7 @@ impl<E: Executor> Endpoint<E> {
             cors: Origins::default(),
             sessions: None,
             limiter: None,
+            live: None,
             page: None,
         }
     }
@@ -106,6 +113,14 @@ impl<E: Executor> Endpoint<E> {
     /// Documents that clients name by an id.
     #[must_use]
     pub fn persisted(self, persisted: Persisted) -> Self {
+        Endpoint { persisted, ..self }
+    }
+
+    /// Documents of pages that the program serves itself, beside those known already; they run where
+    /// only listed ones do.
+    #[must_use]
+    pub fn own_documents(self, documents: Manifest) -> Self {
+        let persisted = self.persisted.own(documents);
         Endpoint { persisted, ..self }
     }
 
@@ -142,6 +157,13 @@ impl<E: Executor> Endpoint<E> {
         Endpoint { limiter, ..self }
     }
 
+    /// Subscriptions, over WebSockets and event streams at the same path.
+    #[must_use]
+    pub fn live(self, live: Arc<Live>) -> Self {
+        let live = Some(live);
+        Endpoint { live, ..self }
+    }
+
     /// What a person sees who opens the path in a browser.
     #[must_use]
     pub fn page(self, page: impl Fn(&Parts) -> Response + Send + Sync + 'static) -> Self {
@@ -156,8 +178,8 @@ impl<E: Executor> Endpoint<E> {
             .with_state(Arc::new(self))
     }
 
-    async fn respond(&self, head: &Parts, body: Body) -> Response {
-        let accepted = Accepted::of(&head.headers);
+    async fn respond(self: &Arc<Self>, head: &mut Parts, body: Body) -> Response {
+        let mut accepted = Accepted::of(&head.headers);
         let reads = matches!(head.method, Method::GET | Method::HEAD);
         let page = reads && accepted.page && !read::asks(head.uri.query().unwrap_or_default());
         if let Some(page) = self.page.as_ref().filter(|_| page) {
@@ -165,9 +187,23 @@ impl<E: Executor> Endpoint<E> {
         }
         // What changed of the session is told with a refusal as well.
         let jar = OnceLock::new();
-        let outcome = self.in_time(head, body, &accepted, &jar).await;
-        let mut response =
-            outcome.unwrap_or_else(|refusal| write::refused(&refusal, &accepted, &self.limits));
+        let outcome = self.dispatch(head, body, &accepted, &jar).await;
+        let streams = self.live.is_some();
+        if live::is_handshake(head) || matches!(head.method, Method::PUT | Method::DELETE) {
+            // There is no old form of these, in which a refusal would be 200.
+            accepted = Accepted::STRICT;
+        }
+        let mut response = outcome.unwrap_or_else(|refusal| {
+            if streams && accepted.only_stream && live::is_told_in_stream(&refusal) {
+                live::refused(&refusal, &self.limits)
+            } else {
+                write::refused(&refusal, &accepted, &self.limits)
+            }
+        });
+        if streams && response.status() == StatusCode::METHOD_NOT_ALLOWED {
+            let headers = response.headers_mut();
+            headers.insert(ALLOW, write::METHODS_OF_STREAMS);
+        }
         if let Some(jar) = jar.get() {
             let headers = response.headers_mut();
             Jar::write(jar, headers);
@@ -178,80 +214,78 @@ impl<E: Executor> Endpoint<E> {
         response
     }
 
-    async fn in_time(
-        &self,
-        head: &Parts,
+    async fn dispatch(
+        self: &Arc<Self>,
+        head: &mut Parts,
         body: Body,
         accepted: &Accepted,
         jar: &OnceLock<Jar>,
     ) -> Result<Response, Refusal> {
+        let time = || head::time(&head.headers, self.deadline, self.deadline_max);
+        if let Some(live) = &self.live {
+            if live::is_handshake(head) {
+                return in_time(time()?, self.handshake(live, head, jar).boxed()).await;
+            }
+            if let Some(step) = Step::of(head, accepted.stream) {
+                return in_time(time()?, self.step(live, step, head, body, jar).boxed()).await;
+            }
+        }
         if !matches!(head.method, Method::GET | Method::HEAD | Method::POST) {
             return Err(method_not_allowed("send GraphQL by GET or POST"));
         }
-        let Some(media) = accepted.media else {
+        if accepted.media.is_none() && !(self.live.is_some() && accepted.stream) {
             return Err(Refusal::new(
                 RequestReason::NotAcceptable,
                 StatusCode::NOT_ACCEPTABLE,
                 "accept application/graphql-response+json or application/json",
             ));
-        };
-        let time = head::time(&head.headers, self.deadline, self.deadline_max)?;
-        let work = platform::deadline::scope(time, self.answer(head, body, media, jar));
-        match tokio::time::timeout(time + GRACE, work).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Refusal::new(
-                PlatformReason::DeadlinePassed,
-                StatusCode::GATEWAY_TIMEOUT,
-                "the time for the request is over",
-            )),
         }
+        // Boxed, or else the compiler counts its layers in those of every schema.
+        in_time(time()?, self.answer(head, body, accepted, jar).boxed()).await
     }
 
     async fn answer(
-        &self,
+        self: &Arc<Self>,
         head: &Parts,
         body: Body,
-        media: Media,
+        accepted: &Accepted,
         kept: &OnceLock<Jar>,
     ) -> Result<Response, Refusal> {
         let by_get = head.method != Method::POST;
         // Who has nothing left is refused before anything of the request is read.
         let limiter = self.limiter.as_deref();
-        let greeted = limiter.map(|limiter| Ok((limiter, limiter.greet(head)?)));
-        let greeted = greeted.transpose()?;
+        let origin = limiter.map(|limiter| limiter.greet(head)).transpose()?;
         let asked = if by_get {
             read::query(head.uri.query().unwrap_or_default(), &self.limits)?
         } else {
             read::body(&head.headers, body, &self.limits).await?
         };
-        let found = self.persisted.find(asked.named)?;
-        let document = self.documents.get(&found.text)?;
-        if let Some(hash) = found.keep {
-            self.persisted.keep(hash, found.text);
-        }
-        let name = asked.operation_name.as_deref();
-        let prepared = document.prepare(name, asked.variables, &self.limits)?;
-        let query = prepared.kind == OperationType::Query;
-        if by_get && !query {
-            return Err(method_not_allowed("only queries can be sent by GET"));
-        }
-        let _turn = match class(&prepared) {
-            Some(class) => Some(self.admission.admit(class).await?),
-            None => None,
+        let live = self.live.as_ref().filter(|_| accepted.stream);
+        let carries = Carries {
+            mutations: !by_get,
+            subscriptions: live.is_some(),
         };
-
-        let Opened { caller, jar } = self.open(head).await?;
-        let jar = kept.get_or_init(|| jar);
-        if let Some((limiter, origin)) = &greeted {
-            let caller = caller.as_ref().unwrap_or(&Caller::Nobody);
-            limiter.admit(origin, caller, prepared.cost).await?;
+        let who = async {
+            let Opened { caller, jar } = self.open(head).await?;
+            kept.get_or_init(|| jar);
+            Ok(caller)
+        };
+        let admitted = self.admit(asked, carries, origin.as_ref(), who).await?;
+        if let Some(live) = live
+            && (accepted.only_stream || admitted.prepared.kind == OperationType::Subscription)
+        {
+            let time = platform::deadline::remaining().unwrap_or(self.deadline);
+            return self.stream(live, admitted, head, origin.as_ref(), time);
         }
-        let request = prepared.request(Context::new(caller)).data(jar.clone());
+        let jar = kept.get().cloned().unwrap_or_else(Jar::none);
+        let query = admitted.prepared.kind == OperationType::Query;
+        let by_id = admitted.by_id;
+        let (request, document, _turn) = admitted.request(jar);
         let mut executed = self.schema.execute(request).await;
         document.redact(&mut executed.errors);
-        let public = by_get && found.by_id && !head::says_who(&head.headers);
+        let public = by_get && by_id && !head::says_who(&head.headers);
         let form = Form {
-            media,
+            media: accepted.media.unwrap_or(Media::Json),
             query,
             public_s: public.then_some(self.public_age.as_secs()),
         };
@@ -263,7 +297,70 @@ impl<E: Executor> Endpoint<E> {
         ))
     }
 
-    async fn open(&self, head: &Parts) -> Result<Opened, Refusal> {
+    /// From what is asked to what may run, for every transport: the document is checked, the
+    /// variables coerced, a turn waited for, and the caller, whom `who` finds out, charged.
+    pub(crate) async fn admit(
+        &self,
+        asked: Asked,
+        carries: Carries,
+        origin: Option<&Origin>,
+        who: impl Future<Output = Result<Result<Caller, Status>, Refusal>>,
+    ) -> Result<Admitted, Refusal> {
+        let found = self.persisted.find(asked.named)?;
+        let document = self.documents.get(&found.text)?;
+        if let Some(hash) = found.keep {
+            self.persisted.keep(hash, found.text);
+        }
+        let name = asked.operation_name.as_deref();
+        let prepared = document.prepare(name, asked.variables, &self.limits)?;
+        carries.check(prepared.kind)?;
+        let turn = match class(&prepared) {
+            Some(class) => Some(self.admission.admit(class).await?),
+            None => None,
+        };
+        let caller = who.await?;
+        if let (Some(limiter), Some(origin)) = (&self.limiter, origin) {
+            let payer = caller.as_ref().unwrap_or(&Caller::Nobody);
+            limiter.admit(origin, payer, prepared.cost).await?;
+        }
+        Ok(Admitted {
+            prepared,
+            caller,
+            turn,
+            by_id: found.by_id,
+        })
+    }
+
+    /// Executes for a socket or stream; `time` is for the answer, or for each event.
+    pub(crate) fn run(&self, admitted: Admitted, time: Duration) -> Run {
+        let is_subscription = admitted.prepared.kind == OperationType::Subscription;
+        // The head of the answer has left, or there is none.
+        let (request, document, turn) = admitted.request(Jar::none());
+        if is_subscription {
+            let turn = Turn::new(turn);
+            let request = request.data(turn.clone());
+            return Run {
+                answers: self.schema.execute_stream(request, None).map(Ok).boxed(),
+                document,
+                pace: Pace::Each(time),
+                turn: Some(turn),
+            };
+        }
+        let schema = self.schema.clone();
+        let answer = async move {
+            let _turn = turn;
+            let work = tokio::time::timeout(time + GRACE, schema.execute(request));
+            work.await.map_err(|_| late())
+        };
+        Run {
+            answers: stream::once(answer).boxed(),
+            document,
+            pace: Pace::Once(tokio::time::Instant::now() + time),
+            turn: None,
+        }
+    }
+
+    pub(crate) async fn open(&self, head: &Parts) -> Result<Opened, Refusal> {
         match &self.sessions {
             Some(sessions) => {
                 sessions
@@ -282,21 +379,92 @@ async fn serve<E: Executor>(
     State(endpoint): State<Arc<Endpoint<E>>>,
     request: HttpRequest,
 ) -> Response {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     if head.method == Method::OPTIONS {
         let mut response = StatusCode::NO_CONTENT.into_response();
         let headers = response.headers_mut();
-        headers.insert(ALLOW, write::METHODS);
+        let methods = match endpoint.live {
+            Some(_) => write::METHODS_OF_STREAMS,
+            None => write::METHODS,
+        };
+        headers.insert(ALLOW, methods);
         headers.insert(VARY, HeaderValue::from_static("origin"));
         endpoint.cors.preflight(&head.headers, headers);
         return response;
     }
-    let mut response = endpoint.respond(&head, body).await;
+    let mut response = endpoint.respond(&mut head, body).await;
     endpoint.cors.allow(&head.headers, response.headers_mut());
     if head.method == Method::HEAD {
         return without_body(response);
     }
     response
+}
+
+/// A request that may run.
+pub(crate) struct Admitted {
+    prepared: Prepared,
+    caller: Result<Caller, Status>,
+    pub(crate) turn: Option<Permit>,
+    by_id: bool,
+}
+
+impl Admitted {
+    /// For the schema, and what is needed until it has answered.
+    fn request(self, jar: Jar) -> (Request, Arc<Document>, Option<Permit>) {
+        let document = self.prepared.document.clone();
+        let request = self.prepared.request(Context::new(self.caller)).data(jar);
+        (request, document, self.turn)
+    }
+
+    /// Who asks, as far as that is known.
+    pub(crate) fn caller(&self) -> &Caller {
+        self.caller.as_ref().unwrap_or(&Caller::Nobody)
+    }
+}
+
+/// What can be sent on the way that a request came.
+#[derive(Clone, Copy)]
+pub(crate) struct Carries {
+    mutations: bool,
+    subscriptions: bool,
+}
+
+impl Carries {
+    pub(crate) const ALL: Carries = Carries {
+        mutations: true,
+        subscriptions: true,
+    };
+
+    fn check(self, kind: OperationType) -> Result<(), Refusal> {
+        match kind {
+            OperationType::Mutation if !self.mutations => {
+                Err(method_not_allowed("mutations cannot be sent by GET"))
+            }
+            OperationType::Subscription if !self.subscriptions => Err(Refusal::bad(
+                RequestReason::StreamRequired,
+                "send subscriptions to this path over a WebSocket (graphql-transport-ws), or with `accept: text/event-stream`",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Ends the work soon after its deadline.
+async fn in_time<T>(
+    time: Duration,
+    work: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    let work = platform::deadline::scope(time, work);
+    let outcome = tokio::time::timeout(time + GRACE, work).await;
+    outcome.unwrap_or_else(|_| Err(late()))
+}
+
+fn late() -> Refusal {
+    Refusal::new(
+        PlatformReason::DeadlinePassed,
+        StatusCode::GATEWAY_TIMEOUT,
+        "the time for the request is over",
+    )
 }
 
 /// As for GET, and the length as well.

@@ -1,16 +1,19 @@
 //! GraphQL for any schema: HTTP in front, checks before execution, errors, scalars, global ids.
 
 pub mod admission;
+pub mod assets;
 pub mod connection;
 pub mod context;
 pub mod document;
 pub mod error;
+pub mod feed;
 pub mod graphiql;
 pub mod guard;
 pub mod hot;
 pub mod http;
 pub mod id;
 mod json;
+pub mod live;
 pub mod persisted;
 pub mod rate;
 pub mod refusal;
@@ -19,7 +22,7 @@ pub mod session;
 #[cfg(test)]
 mod tests;
 
-pub use admission::{Admission, AdmissionLimits};
+pub use admission::{Admission, AdmissionLimits, Turn};
 pub use connection::{Connection, Edge, Page, PageInfo};
 pub use context::Context;
 pub use document::{Document, Documents, Prepared};
@@ -28,5 +31,6 @@ pub use graphiql::Graphiql;
 pub use guard::{Checker, Limits, Open, schemas};
 pub use http::{Endpoint, EndpointArgs, Origins, health};
 pub use id::{GlobalId, Kind};
+pub use live::{Live, LiveArgs};
 pub use persisted::{Manifest, Persisted};
 pub use scalars::{Currency, DateTime, Long, RequestId};

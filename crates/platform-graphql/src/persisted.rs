@@ -23,6 +23,8 @@ pub(crate) type Hash = [u8; 32];
 #[derive(Debug, Default)]
 pub struct Persisted {
     manifest: Manifest,
+    /// Clients have been told of documents that they may name.
+    announced: bool,
     only_listed: bool,
     automatic: Option<Mutex<Recent>>,
 }
@@ -36,6 +38,13 @@ pub(crate) struct Named {
     pub(crate) document_id: Option<String>,
     /// `sha256Hash` of `extensions.persistedQuery`.
     pub(crate) hash: Option<String>,
+}
+
+impl Named {
+    /// Whether it says anything.
+    pub(crate) fn is_given(&self) -> bool {
+        *self != Named::default()
+    }
 }
 
 /// The document of a request.
@@ -52,6 +61,18 @@ impl Persisted {
     /// The documents of a manifest, known by their ids and by their hashes.
     #[must_use]
     pub fn manifest(self, manifest: Manifest) -> Persisted {
+        Persisted {
+            announced: !manifest.is_empty(),
+            manifest: self.manifest.and(manifest),
+            ..self
+        }
+    }
+
+    /// Documents of pages that the program serves itself; trusted as those of a manifest are, and
+    /// no business of other clients.
+    #[must_use]
+    pub fn own(self, manifest: Manifest) -> Persisted {
+        let manifest = self.manifest.and(manifest);
         Persisted { manifest, ..self }
     }
 
@@ -136,7 +157,7 @@ impl Persisted {
                 keep: None,
             });
         }
-        let off = self.automatic.is_none() && self.manifest.by_hash.is_empty();
+        let off = self.automatic.is_none() && !self.announced;
         // These two texts are what clients look for, and they are no errors of theirs.
         Err(match (automatic, off) {
             (true, true) => Refusal::new(
@@ -272,18 +293,39 @@ impl Manifest {
         };
         let mut manifest = Manifest::default();
         for (id, text) in documents {
-            let actual = sha256(&text);
             let said = parse_hash(id.strip_prefix("sha256:").unwrap_or(&id));
-            if said.is_some_and(|said| said != actual) {
+            if said.is_some_and(|said| said != sha256(&text)) {
                 return Err(ManifestError(format!(
                     "the document {id} is not the one that its id says"
                 )));
             }
-            let text: Arc<str> = text.into();
-            manifest.by_hash.insert(actual, text.clone());
-            manifest.by_id.insert(id, text);
+            manifest.insert(id, text);
         }
         Ok(manifest)
+    }
+
+    /// Documents without a list, known by the hashes of their texts.
+    pub fn of(documents: impl IntoIterator<Item = String>) -> Manifest {
+        let mut manifest = Manifest::default();
+        for text in documents {
+            manifest.insert(document_id(&text), text);
+        }
+        manifest
+    }
+
+    /// Those of both.
+    #[must_use]
+    pub fn and(mut self, other: Manifest) -> Manifest {
+        self.by_id.extend(other.by_id);
+        self.by_hash.extend(other.by_hash);
+        self
+    }
+
+    fn insert(&mut self, id: String, text: String) {
+        let hash = sha256(&text);
+        let text: Arc<str> = text.into();
+        self.by_hash.insert(hash, text.clone());
+        self.by_id.insert(id, text);
     }
 
     /// Documents listed.
@@ -345,6 +387,18 @@ impl Recent {
         self.young_bytes += bytes;
         self.young.insert(hash, text);
     }
+}
+
+/// The id by which everybody can name a document: `sha256:` and the hash of its text.
+pub fn document_id(text: &str) -> String {
+    let mut id = "sha256:".to_owned();
+    for byte in sha256(text) {
+        // Two digits of lower case.
+        id.extend(
+            [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])),
+        );
+    }
+    id
 }
 
 pub(crate) fn sha256(text: &str) -> Hash {
@@ -553,6 +607,26 @@ mod tests {
         ] {
             assert!(Manifest::parse(bad.as_bytes()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn documents_of_our_own_pages_run_beside_those_of_a_manifest() {
+        let id = document_id(TEXT);
+        assert_eq!(id, format!("sha256:{HEX}"));
+        let own = || Manifest::of([TEXT.to_owned()]);
+        let theirs = Manifest::parse(br#"{"x-app:b":"{ b }"}"#).unwrap();
+        let store = Persisted::default()
+            .manifest(theirs)
+            .only_listed(true)
+            .own(own());
+        assert_eq!(&*store.find(by_id(&id)).unwrap().text, TEXT);
+        assert_eq!(&*store.find(by_id("x-app:b")).unwrap().text, "{ b }");
+        let other = word(store.find(sent("{ c }")));
+        assert_eq!(other, "PERSISTED_QUERY_REQUIRED");
+        // Who knows nothing of them is told as if there were none.
+        let store = Persisted::default().own(own());
+        let unknown = word(store.find(hashed(None, &"0".repeat(64))));
+        assert_eq!(unknown, "PERSISTED_QUERY_NOT_SUPPORTED");
     }
 
     #[test]

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ConnectInfo;
-use http::StatusCode;
 use http::request::Parts;
+use http::{HeaderMap, StatusCode};
 use platform::auth::Caller;
 use platform_cache::{Redis, Script};
 
@@ -50,6 +50,13 @@ pub struct Origin {
     pub application: Option<Arc<Application>>,
 }
 
+impl Origin {
+    /// What counts as one address.
+    pub(crate) fn network(&self) -> Option<IpAddr> {
+        self.address.map(address::network)
+    }
+}
+
 impl Limiter {
     /// Fails if the keys of applications cannot be read.
     pub fn new(args: RateArgs, redis: Option<Redis>) -> Result<Limiter, keys::KeysMalformed> {
@@ -65,15 +72,40 @@ impl Limiter {
     /// Looks at the head of a request: the client's address, and the key of the application.
     /// Refuses a key that is not known, and an address or application with nothing left.
     pub fn greet(&self, head: &Parts) -> Result<Origin, Refusal> {
-        let peer = head.extensions.get::<ConnectInfo<SocketAddr>>();
-        let proxies = self.args.trusted_proxies.as_ref();
         let origin = Origin {
-            address: peer.map(|peer| address::client(peer.0.ip(), &head.headers, proxies)),
+            address: self.address(head),
             application: self.keys.find(&head.headers)?,
         };
         self.spent
             .check(&self.buckets(&origin, &Caller::Nobody, 0))?;
         Ok(origin)
+    }
+
+    /// As [`Limiter::greet`] for the handshake of a socket, whose client may show the key of its
+    /// application in its first message instead.
+    pub fn knock(&self, head: &Parts) -> Result<Origin, Refusal> {
+        if head.headers.contains_key("x-api-key") {
+            return self.greet(head);
+        }
+        let origin = Origin {
+            address: self.address(head),
+            application: None,
+        };
+        self.spent
+            .check(&self.buckets(&origin, &Caller::Nobody, 0))?;
+        Ok(origin)
+    }
+
+    /// The application whose key is in these headers. Refuses a key that is not known, and none
+    /// where one must be shown.
+    pub fn application(&self, headers: &HeaderMap) -> Result<Option<Arc<Application>>, Refusal> {
+        self.keys.find(headers)
+    }
+
+    fn address(&self, head: &Parts) -> Option<IpAddr> {
+        let peer = head.extensions.get::<ConnectInfo<SocketAddr>>()?;
+        let proxies = self.args.trusted_proxies.as_ref();
+        Some(address::client(peer.0.ip(), &head.headers, proxies))
     }
 
     /// Charges a request of this cost to its address, user and application, or refuses it.

@@ -96,6 +96,14 @@ pub enum RequestReason {
     OperationUnknown,
     /// A variable or argument does not fit its type.
     InputInvalid,
+    /// A subscription was sent where one answer is all that can be given.
+    StreamRequired,
+    /// The caller, the address or the process has as many sockets and streams as it may.
+    StreamsExceeded,
+    /// No stream is reserved here under the token.
+    StreamUnknown,
+    /// The stream is open already, or has an operation of that id.
+    StreamTaken,
 }
 
 impl Reason for RequestReason {
@@ -118,6 +126,10 @@ impl Reason for RequestReason {
             Self::DocumentTooLarge => "GRAPHQL_DOCUMENT_TOO_LARGE",
             Self::OperationUnknown => "GRAPHQL_OPERATION_UNKNOWN",
             Self::InputInvalid => "GRAPHQL_INPUT_INVALID",
+            Self::StreamRequired => "GRAPHQL_STREAM_REQUIRED",
+            Self::StreamsExceeded => "STREAMS_EXCEEDED",
+            Self::StreamUnknown => "STREAM_UNKNOWN",
+            Self::StreamTaken => "STREAM_TAKEN",
         }
     }
 
@@ -125,8 +137,9 @@ impl Reason for RequestReason {
         match self {
             Self::OriginRefused => Code::PermissionDenied,
             Self::ApiKeyInvalid => Code::Unauthenticated,
-            Self::RateExceeded => Code::ResourceExhausted,
-            Self::PersistedUnknown => Code::NotFound,
+            Self::RateExceeded | Self::StreamsExceeded => Code::ResourceExhausted,
+            Self::PersistedUnknown | Self::StreamUnknown => Code::NotFound,
+            Self::StreamTaken => Code::AlreadyExists,
             Self::PersistedUnsupported => Code::Unimplemented,
             Self::PersistedRequired => Code::FailedPrecondition,
             _ => Code::InvalidArgument,
@@ -134,7 +147,7 @@ impl Reason for RequestReason {
     }
 
     fn retryable(self) -> bool {
-        matches!(self, Self::RateExceeded)
+        matches!(self, Self::RateExceeded | Self::StreamsExceeded)
     }
 
     fn cause(self) -> &'static str {
@@ -164,6 +177,14 @@ impl Reason for RequestReason {
             Self::DocumentTooLarge => "The document asks for more than one request may.",
             Self::OperationUnknown => "The operation name and the document do not go together.",
             Self::InputInvalid => "A variable or argument does not fit its type.",
+            Self::StreamRequired => {
+                "A subscription was sent where one answer is all that can be given."
+            }
+            Self::StreamsExceeded => {
+                "The caller, the address or the process has as many sockets and streams as it may."
+            }
+            Self::StreamUnknown => "No stream is reserved here under the token.",
+            Self::StreamTaken => "The stream is open already, or has an operation of that id.",
         }
     }
 
@@ -188,6 +209,12 @@ impl Reason for RequestReason {
             Self::DocumentTooLarge => "Ask for less, or in several requests.",
             Self::OperationUnknown => "Name one of the operations of the document.",
             Self::InputInvalid => "Send a value of the stated type.",
+            Self::StreamRequired => {
+                "Use a WebSocket (`graphql-transport-ws`) or accept `text/event-stream`."
+            }
+            Self::StreamsExceeded => "Close some, or come back later.",
+            Self::StreamUnknown => "Reserve a stream; it is known to one replica only.",
+            Self::StreamTaken => "Reserve another stream, or use another id.",
         }
     }
 }

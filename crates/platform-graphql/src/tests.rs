@@ -1,6 +1,7 @@
 //! The endpoint from outside, over a schema with everything that can go wrong.
 
 mod edge;
+mod live;
 mod overload;
 mod persisted;
 mod traps;

@@ -30,9 +30,22 @@ pub(super) struct Accepted {
     pub(super) json: bool,
     /// A page is asked for by name, and liked best: a person with a browser.
     pub(super) page: bool,
+    /// A stream of events can be read; it is asked for by name.
+    pub(super) stream: bool,
+    /// It is liked better than one answer.
+    pub(super) only_stream: bool,
 }
 
 impl Accepted {
+    /// For what only newer clients send.
+    pub(super) const STRICT: Accepted = Accepted {
+        media: Some(Media::GraphqlResponse),
+        json: false,
+        page: false,
+        stream: false,
+        only_stream: false,
+    };
+
     pub(super) fn of(headers: &HeaderMap) -> Accepted {
         let ranges = List::of(headers, &ACCEPT);
         if ranges.0.iter().all(|range| range.essence.is_empty()) {
@@ -40,11 +53,15 @@ impl Accepted {
                 media: Some(Media::Json),
                 json: true,
                 page: false,
+                stream: false,
+                only_stream: false,
             };
         }
         let json = ranges.media("application", "json");
         let graphql = ranges.media("application", "graphql-response+json");
         let html = ranges.media("text", "html");
+        let events = ranges.media("text", "event-stream");
+        let stream = events.rank == Rank::Exact && events.weight > 0;
         // Where both weigh the same, the new one is for those who know its name.
         let media = if graphql.weight > json.weight
             || (graphql.weight == json.weight && graphql.rank == Rank::Exact)
@@ -59,6 +76,8 @@ impl Accepted {
             page: html.rank == Rank::Exact
                 && html.weight > 0
                 && html.weight >= json.weight.max(graphql.weight),
+            stream,
+            only_stream: stream && events.weight > json.weight.max(graphql.weight),
         }
     }
 }

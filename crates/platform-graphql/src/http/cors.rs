@@ -85,7 +85,7 @@ impl Origins {
         response.remove(ACCESS_CONTROL_EXPOSE_HEADERS);
         response.insert(
             ACCESS_CONTROL_ALLOW_METHODS,
-            HeaderValue::from_static("GET, POST"),
+            HeaderValue::from_static("GET, POST, PUT, DELETE"),
         );
         // A page that is trusted with the answers is trusted with its headers.
         let headers = request.get(ACCESS_CONTROL_REQUEST_HEADERS);

@@ -10,6 +10,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use platform_contract::PlatformReason;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
 
 use crate::guard::Limits;
 use crate::persisted::Named;
@@ -19,15 +20,18 @@ use super::accept::is_utf8;
 
 /// A GraphQL request before anything of it is checked.
 #[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) named: Named,
+pub(crate) struct Asked {
+    pub(crate) named: Named,
     pub(super) operation_name: Option<String>,
     pub(super) variables: Variables,
+    /// What its answers are called on a stream that is shared by several operations.
+    pub(crate) operation_id: Option<String>,
 }
 
+/// A request as its sender writes it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Parameters {
+pub(crate) struct Parameters {
     query: Option<String>,
     document_id: Option<String>,
     operation_name: Option<String>,
@@ -39,6 +43,7 @@ struct Parameters {
 #[serde(rename_all = "camelCase")]
 struct Extensions {
     persisted_query: Option<PersistedQuery>,
+    operation_id: Option<Value>,
     /// Those that others read.
     #[serde(flatten)]
     _others: HashMap<String, IgnoredAny>,
@@ -103,7 +108,7 @@ fn object<T: DeserializeOwned>(name: &str, text: Option<String>) -> Result<Optio
     }
 }
 
-pub(super) async fn body(
+pub(crate) async fn body(
     headers: &HeaderMap,
     body: Body,
     limits: &Limits,
@@ -162,8 +167,11 @@ fn media_type(headers: &HeaderMap) -> Result<(), Refusal> {
     ))
 }
 
-fn asked(parameters: Parameters) -> Result<Asked, Refusal> {
-    let persisted = parameters.extensions.and_then(|all| all.persisted_query);
+pub(crate) fn asked(parameters: Parameters) -> Result<Asked, Refusal> {
+    let (persisted, operation_id) = match parameters.extensions {
+        Some(all) => (all.persisted_query, all.operation_id),
+        None => (None, None),
+    };
     if persisted.as_ref().is_some_and(|one| one.version != 1) {
         return Err(malformed("this version of `persistedQuery` is unknown"));
     }
@@ -175,6 +183,10 @@ fn asked(parameters: Parameters) -> Result<Asked, Refusal> {
         },
         operation_name: parameters.operation_name.filter(|name| !name.is_empty()),
         variables: parameters.variables.unwrap_or_default(),
+        operation_id: match operation_id {
+            Some(Value::String(id)) => Some(id),
+            _ => None,
+        },
     })
 }
 

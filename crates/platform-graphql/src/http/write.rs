@@ -25,9 +25,12 @@ use crate::refusal::{Refusal, RequestReason};
 const LOCATIONS_MAX: usize = 10;
 
 /// For answers that nobody may keep.
-pub(super) const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
+pub(crate) const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
 /// The methods that are answered.
 pub(super) const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
+/// Those where streams are served.
+pub(super) const METHODS_OF_STREAMS: HeaderValue =
+    HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, OPTIONS");
 
 /// How an answer leaves.
 pub(super) struct Form {
@@ -47,14 +50,7 @@ pub(super) fn executed(
     request: &HeaderMap,
     limits: &Limits,
 ) -> Response {
-    let refused = answer.data == Value::Null
-        && !answer.errors.is_empty()
-        && answer.errors.iter().all(|error| error.path.is_empty());
-    answer.errors.truncate(limits.errors);
-    for error in &mut answer.errors {
-        error::complete(error, !refused);
-        bound(error, limits);
-    }
+    let refused = settle(&mut answer, limits);
     let data = (!refused).then_some(&answer.data);
     let body = body(&answer.errors, data);
     let status = match form.media {
@@ -88,6 +84,26 @@ pub(super) fn executed(
     respond(status, headers, body)
 }
 
+/// Completes and bounds the errors; says whether they refuse the request, which then has no data.
+pub(crate) fn settle(answer: &mut Executed, limits: &Limits) -> bool {
+    let refused = answer.data == Value::Null
+        && !answer.errors.is_empty()
+        && answer.errors.iter().all(|error| error.path.is_empty());
+    answer.errors.truncate(limits.errors);
+    for error in &mut answer.errors {
+        error::complete(error, !refused);
+        bound(error, limits);
+    }
+    refused
+}
+
+/// What a refusal says.
+pub(crate) fn entry(refusal: &Refusal, limits: &Limits) -> ServerError {
+    let mut entry = error::entry(refusal);
+    bound(&mut entry, limits);
+    entry
+}
+
 /// The answer to a request that was not executed.
 pub(super) fn refused(refusal: &Refusal, accepted: &Accepted, limits: &Limits) -> Response {
     let soft = refusal.http == StatusCode::OK;
@@ -104,9 +120,7 @@ pub(super) fn refused(refusal: &Refusal, accepted: &Accepted, limits: &Limits) -
         (Media::GraphqlResponse, StatusCode::OK) => StatusCode::BAD_REQUEST,
         (_, status) => status,
     };
-    let mut entry = error::entry(refusal);
-    bound(&mut entry, limits);
-
+    let entry = entry(refusal, limits);
     let mut headers = headers(media);
     match status {
         StatusCode::METHOD_NOT_ALLOWED => {
@@ -124,7 +138,8 @@ pub(super) fn refused(refusal: &Refusal, accepted: &Accepted, limits: &Limits) -
     respond(status, headers, body(&[entry], None))
 }
 
-fn body(errors: &[ServerError], data: Option<&Value>) -> Vec<u8> {
+/// Errors and data as JSON.
+pub(crate) fn body(errors: &[ServerError], data: Option<&Value>) -> Vec<u8> {
     let mut out = vec![b'{'];
     if !errors.is_empty() {
         out.extend_from_slice(b"\"errors\":");
