@@ -32,6 +32,35 @@ pub(crate) struct Clients {
     pub(crate) status: status::Known,
 }
 
+/// The services for a subscription, which outlives the request that began it.
+#[derive(Clone)]
+pub(crate) struct Owned {
+    clients: Clients,
+    context: Context,
+}
+
+impl Owned {
+    /// The services for the request that is being executed.
+    pub(crate) fn of(ctx: &async_graphql::Context<'_>) -> Owned {
+        let Services { clients, context } = Services::of(ctx);
+        Owned {
+            clients: clients.clone(),
+            context: context.clone(),
+        }
+    }
+
+    pub(crate) fn services(&self) -> Services<'_> {
+        Services {
+            clients: &self.clients,
+            context: &self.context,
+        }
+    }
+
+    pub(crate) fn caller(&self) -> Result<&Caller, Status> {
+        self.context.caller()
+    }
+}
+
 /// The services as one request sees them.
 #[derive(Clone, Copy)]
 pub(crate) struct Services<'a> {

@@ -43,17 +43,28 @@ pub(crate) fn parse(name: &str, id: &ID) -> Result<GlobalId<Kind>, Status> {
     })
 }
 
+/// The argument `name`, which must be the id of a `kind`.
+pub(crate) fn argument(name: &str, id: &ID, kind: Kind) -> Result<Uuid, Status> {
+    parse(name, id)?.only(kind).ok_or_else(|| {
+        let message = not_of(kind);
+        Refusal::new(PlatformReason::FieldInvalid, format!("`{name}` {message}"))
+            .violation(name, message)
+            .into()
+    })
+}
+
 /// The field `name` of a mutation's input, which must be the id of a `kind`.
 pub(crate) fn input(name: &str, id: &ID, kind: Kind) -> Result<Uuid, Failure> {
     let id = GlobalId::parse(id).ok().and_then(|id| id.only(kind));
-    id.ok_or_else(|| {
-        let what = match kind {
-            Kind::User => "a user",
-            Kind::Organisation => "an organisation",
-            Kind::Offer => "an offer",
-        };
-        UserError::at(&[name], format!("is not the id of {what}")).into()
-    })
+    id.ok_or_else(|| UserError::at(&[name], not_of(kind)).into())
+}
+
+fn not_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::User => "is not the id of a user",
+        Kind::Organisation => "is not the id of an organisation",
+        Kind::Offer => "is not the id of an offer",
+    }
 }
 
 #[cfg(test)]

@@ -8,8 +8,10 @@ mod query;
 mod schema;
 mod session;
 mod status;
+mod subscription;
 #[cfg(test)]
 mod tests;
+mod web;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,11 +24,13 @@ use platform::sealed::Sealer;
 use platform::{App, Runtime};
 use platform_cache::RedisArgs;
 use platform_events::KafkaArgs;
+use platform_graphql::feed::FeedArgs;
 use platform_graphql::rate::{Limiter, RateArgs};
-use platform_graphql::{Endpoint, EndpointArgs, Graphiql, Limits, health};
+use platform_graphql::{Endpoint, EndpointArgs, Graphiql, Limits, Live, LiveArgs, health};
 
 use crate::clients::Clients;
 use crate::status::Monitor;
+use crate::subscription::Readers;
 
 /// How the BFF is configured.
 #[derive(Args)]
@@ -45,6 +49,12 @@ struct Config {
 
     #[command(flatten)]
     rate: RateArgs,
+
+    #[command(flatten)]
+    feed: FeedArgs,
+
+    #[command(flatten)]
+    live: LiveArgs,
 
     #[command(flatten)]
     redis: RedisArgs,
@@ -100,28 +110,37 @@ async fn start(rt: &mut Runtime, config: Config) -> anyhow::Result<()> {
     };
     rt.spawn("platform-status", |stop| monitor.run(stop));
     let kafka = config.kafka.connect(rt.name(), rt.registry());
-    rt.spawn("revocations", {
-        let verifier = verifier.clone();
-        move |stop| platform_events::revocations(kafka, verifier, api::EVENTS, stop)
-    });
+    let readers = Readers::new(config.feed.window(), verifier.clone());
+    let sealer = Sealer::new(&config.seal)?;
+    let feeds = readers.feeds(&sealer);
+    for (task, reader) in readers.tasks() {
+        let kafka = kafka.clone();
+        rt.spawn(task, move |stop| reader.run(kafka, stop));
+    }
     let sessions = session::sessions(
         config.http.public_url.as_ref(),
         rt.environment(),
         config.endpoint.cors_origins.clone(),
-        Sealer::new(&config.seal)?,
+        sealer,
         clients.identity.clone(),
     )?;
     let redis = config.redis.connect(rt.name(), rt.registry())?;
     let limiter = Limiter::new(config.rate, Some(redis))?;
     let open = rt.environment() != Environment::Production;
-    let (schema, checker) = schema::build(&clients, open);
+    let live = Live::new(&config.live);
+    live.register(rt.registry());
+    let (schema, checker) = schema::build(&clients, &feeds, open);
     let mut endpoint = Endpoint::new(schema, checker, Limits::default(), verifier)
         .configured(&config.endpoint, !open)?
+        .own_documents(web::manifest())
+        .live(live.clone())
         .limiter(Arc::new(limiter));
     if let Some(sessions) = sessions {
         endpoint = endpoint.sessions(sessions);
     }
-    let mut routes = health();
+    let grace = rt.grace();
+    rt.spawn("live", move |stop| live.run(stop, grace));
+    let mut routes = health().merge(web::router(open));
     if open {
         let page = Graphiql::new("/graphql", include_str!("../graphiql/login.js"));
         routes = routes.merge(page.router());

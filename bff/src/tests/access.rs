@@ -39,7 +39,15 @@ impl Cast<'_> {
     async fn call(&self, name: &str, principal: Principal) -> Value {
         let token = self.token(principal);
         let (query, variables) = self.valid(name).await;
-        self.site.ask(token.as_deref(), &query, variables).await
+        let token = token.as_deref();
+        if query.starts_with("subscription") {
+            let mut feed = self
+                .site
+                .follow(self.site.bff(0), token, &query, variables)
+                .await;
+            return feed.answer().await.expect("a feed begins with an answer");
+        }
+        self.site.ask(token, &query, variables).await
     }
 
     fn token(&self, principal: Principal) -> Option<String> {
@@ -108,6 +116,16 @@ impl Cast<'_> {
                 .await;
                 (query.to_owned(), json!({}))
             }
+            "offerVotes" => {
+                let id = self.site.published(&owner).await;
+                let query = "subscription($id: ID!) { offerVotes(offerId: $id) { reset } }";
+                (query.to_owned(), json!({ "id": id }))
+            }
+            "offerEvents" => (
+                "subscription { offerEvents { reset } }".to_owned(),
+                json!({}),
+            ),
+            "session" => ("subscription { session { kind } }".to_owned(), json!({})),
             "register" => mutation(
                 "userId",
                 json!({

@@ -4,6 +4,7 @@ mod access;
 mod browser;
 mod calls;
 mod faults;
+mod live;
 mod nodes;
 mod rate;
 mod recommendation;

@@ -14,7 +14,7 @@ pub(super) fn roots() -> Vec<(String, bool)> {
             continue;
         };
         let object = object.node;
-        if let ("Query" | "Mutation", TypeKind::Object(kind)) =
+        if let ("Query" | "Mutation" | "Subscription", TypeKind::Object(kind)) =
             (object.name.node.as_str(), object.kind)
         {
             let all = kind.fields.into_iter().map(|field| field.node);
