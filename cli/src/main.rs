@@ -46,6 +46,8 @@ enum Command {
     Db(commands::db::Command),
     /// Shows events, and decides about parked ones.
     Events(commands::events::Args),
+    /// Follows votes or offers as they change.
+    Watch(commands::watch::Args),
     /// Runs a command that dies with its parent.
     #[command(hide = true)]
     Child(commands::child::Args),
@@ -75,6 +77,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench(args) => commands::bench::run(&checkout, &args),
         Command::Doctor(args) => commands::doctor::run(&checkout, &args),
         Command::Events(args) => commands::events::run(&checkout, &args),
+        Command::Watch(args) => commands::watch::run(&checkout, &args),
         Command::Db(command) => commands::db::run(&checkout, &command),
         Command::Child(_) => Ok(ExitCode::FAILURE),
     }

@@ -9,6 +9,7 @@ pub(crate) mod events;
 pub(crate) mod status;
 pub(crate) mod test;
 pub(crate) mod up;
+pub(crate) mod watch;
 
 use anyhow::Context;
 
