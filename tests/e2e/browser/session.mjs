@@ -51,7 +51,7 @@ async function graphiql() {
     if (response.url() === endpoint) page.bodies.push(response.text());
   });
 
-  await page.goto(site);
+  await page.goto(`${site}/graphiql`);
   await page.fill('#bar input[name=email]', email);
   await page.fill('#bar input[name=password]', password);
   await page.click('#bar button');
