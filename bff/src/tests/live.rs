@@ -21,7 +21,7 @@ const VOTES: &str =
     votes { up down mine version } cursor reset } }";
 const OFFERS: &str = "subscription($filter: OfferEventFilter, $after: String) {
     offerEvents(filter: $filter, after: $after) {
-        change { kind offerId version offer { title } } cursor reset } }";
+        change { kind offerId version offer { version } } cursor reset } }";
 const SESSION: &str = "subscription { session { kind } }";
 
 /// A stream writes a comment more often than this, whatever happens.
@@ -389,7 +389,8 @@ async fn events_of_offers_are_told_once_to_whom_they_concern() {
             let kind = change["kind"].as_str().unwrap();
             assert_eq!((kind, change["version"].as_i64().unwrap()), *expected);
             assert_eq!(change["offerId"], json!(offer));
-            assert_eq!(change["offer"]["title"], "In public");
+            // As it was when the event was told, which can be after the next change.
+            assert!(change["offer"]["version"].is_i64(), "{change}");
             cursor = message["cursor"].clone();
             // At the other replica from the second one on.
             if at == 1 {
