@@ -1,27 +1,54 @@
-//! The catalogue that readers outside go by is what the protos say.
+//! The catalogues that readers outside go by are what the protos say.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use api::homeward::identity::v1 as identity;
+use platform_build::Contracts;
+use platform_contract::{PlatformReason, Reason as _, RequestReason};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn contracts() -> Contracts {
+    Contracts::new("homeward").root(root().join("proto"))
+}
 
 /// With `UPDATE=1` it is written instead; whoever does that sees in the diff what changes.
-#[test]
-fn the_catalogue_of_events_is_what_the_protos_say() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let catalogue = platform_build::Contracts::new("homeward")
-        .root(root.join("proto"))
-        .asyncapi()
-        .unwrap();
-    for event in api::EVENTS {
-        assert!(catalogue.contains(event.name), "{} is missing", event.name);
-    }
-    let path = root.join("docs/events.asyncapi.yaml");
+fn compare(file: &str, expected: &str) {
+    let path = root().join(file);
     if std::env::var_os("UPDATE").is_some() {
-        fs::write(&path, &catalogue).unwrap();
+        fs::write(&path, expected).unwrap();
     }
     let written = fs::read_to_string(&path).unwrap_or_default();
     assert!(
-        written == catalogue,
-        "docs/events.asyncapi.yaml is out of date: run `UPDATE=1 cargo test -p api`"
+        written == expected,
+        "{file} is out of date: run `UPDATE=1 cargo test -p api`"
     );
+}
+
+#[test]
+fn the_catalogue_of_events_is_what_the_protos_say() {
+    let catalogue = contracts().asyncapi().unwrap();
+    for event in api::EVENTS {
+        assert!(catalogue.contains(event.name), "{} is missing", event.name);
+    }
+    compare("docs/events.asyncapi.yaml", &catalogue);
+}
+
+#[test]
+fn the_list_of_errors_is_what_the_protos_say() {
+    let list = contracts().errors().unwrap();
+    let platform = PlatformReason::ALL.iter().map(|reason| reason.word());
+    let request = RequestReason::ALL.iter().map(|reason| reason.word());
+    let service = identity::ErrorReason::ALL
+        .iter()
+        .map(|reason| reason.word());
+    for word in platform.chain(request).chain(service) {
+        let rows = list.matches(&format!("| `{word}` |")).count();
+        assert_eq!(rows, 1, "{word}");
+    }
+    compare("docs/errors.md", &list);
 }

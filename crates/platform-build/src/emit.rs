@@ -2,6 +2,7 @@
 
 mod asyncapi;
 mod debug;
+mod errors;
 mod messages;
 mod reasons;
 mod services;
@@ -21,6 +22,7 @@ use crate::load::Loaded;
 use crate::names;
 
 pub(crate) use asyncapi::asyncapi;
+pub(crate) use errors::errors;
 
 /// Writes `contracts.rs`, one file per package, and the descriptor sets that they include.
 pub(crate) fn contracts(contracts: &Loaded, out_dir: &Path) -> Result<()> {
@@ -51,7 +53,11 @@ pub(crate) fn contracts(contracts: &Loaded, out_dir: &Path) -> Result<()> {
 
 /// Writes `reasons.rs`, included by `platform-contract`.
 pub(crate) fn platform_reasons(platform: &Loaded, out_dir: &Path) -> Result<()> {
-    let code = reasons::plain(platform, &platform.platform_reasons());
+    let reasons = platform.platform_reasons();
+    let code: String = reasons
+        .iter()
+        .map(|reasons| reasons::plain(platform, reasons))
+        .collect();
     write(out_dir, "reasons.rs", code.as_bytes())
 }
 

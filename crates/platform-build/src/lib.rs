@@ -112,6 +112,21 @@ impl Contracts {
         read().map_err(Error)
     }
 
+    /// All error reasons with cause and remedy, in Markdown: a table per service, and first those
+    /// that the platform itself answers. `homeward errors` reads it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Contracts::generate`].
+    pub fn errors(&self) -> std::result::Result<String, Error> {
+        let read = || {
+            let contracts = load::load(&self.brand, &self.root)?;
+            check::check(&contracts)?;
+            Ok(emit::errors(&contracts))
+        };
+        read().map_err(Error)
+    }
+
     fn try_generate(self) -> anyhow::Result<()> {
         let contracts = load::load(&self.brand, &self.root)?;
         check::check(&contracts)?;

@@ -62,11 +62,13 @@ impl Loaded {
         self.files.contains(file)
     }
 
-    /// The reasons that the platform itself answers.
-    pub(crate) fn platform_reasons(&self) -> EnumDescriptor {
-        self.pool
-            .get_enum_by_name("homeward.options.v1.PlatformReason")
-            .expect("reasons.proto is carried in this crate and compiled first")
+    /// The reasons that the platform itself answers: every service, and the GraphQL endpoint.
+    pub(crate) fn platform_reasons(&self) -> [EnumDescriptor; 2] {
+        ["PlatformReason", "RequestReason"].map(|name| {
+            self.pool
+                .get_enum_by_name(&format!("homeward.options.v1.{name}"))
+                .expect("reasons.proto is carried in this crate and compiled first")
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod reason;
 
-pub use reason::{Code, PlatformReason, Reason};
+pub use reason::{Code, PlatformReason, Reason, RequestReason};
 
 use prost::Message;
 

@@ -206,9 +206,9 @@ pub(crate) fn complete(error: &mut ServerError, executed: bool) {
     });
     let Some(status) = status else {
         let reason = if executed {
-            RequestReason::InputInvalid
+            RequestReason::GraphqlInputInvalid
         } else {
-            RequestReason::DocumentInvalid
+            RequestReason::GraphqlDocumentInvalid
         };
         error.extensions = Some(extensions(
             code_name(Code::InvalidArgument),

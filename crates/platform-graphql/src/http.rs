@@ -235,7 +235,7 @@ impl<E: Executor> Endpoint<E> {
         }
         if accepted.media.is_none() && !(self.live.is_some() && accepted.stream) {
             return Err(Refusal::new(
-                RequestReason::NotAcceptable,
+                RequestReason::GraphqlNotAcceptable,
                 StatusCode::NOT_ACCEPTABLE,
                 "accept application/graphql-response+json or application/json",
             ));
@@ -441,7 +441,7 @@ impl Carries {
                 Err(method_not_allowed("mutations cannot be sent by GET"))
             }
             OperationType::Subscription if !self.subscriptions => Err(Refusal::bad(
-                RequestReason::StreamRequired,
+                RequestReason::GraphqlStreamRequired,
                 "send subscriptions to this path over a WebSocket (graphql-transport-ws), or with `accept: text/event-stream`",
             )),
             _ => Ok(()),
@@ -478,7 +478,7 @@ fn without_body(response: Response) -> Response {
 
 fn method_not_allowed(message: &str) -> Refusal {
     Refusal::new(
-        RequestReason::MethodNotAllowed,
+        RequestReason::GraphqlMethodNotAllowed,
         StatusCode::METHOD_NOT_ALLOWED,
         message,
     )

@@ -100,13 +100,13 @@ impl Persisted {
         let id = named.id()?;
         match (id, named.query) {
             (None, None) => Err(Refusal::bad(
-                RequestReason::RequestMalformed,
+                RequestReason::GraphqlRequestMalformed,
                 "`query` is missing",
             )),
             (None, Some(text)) => self.sent(text, None),
             (Some(Id::Hash(hash)), Some(text)) => self.sent(text, Some(hash)),
             (Some(Id::Other(_)), Some(_)) => Err(Refusal::bad(
-                RequestReason::RequestMalformed,
+                RequestReason::GraphqlRequestMalformed,
                 "`query` and `documentId` are both given",
             )),
             (Some(id), None) => self.named(id, named.hash.is_some()),
@@ -127,14 +127,14 @@ impl Persisted {
             let actual = sha256(&text);
             if hash.is_some_and(|hash| hash != actual) {
                 return Err(Refusal::bad(
-                    RequestReason::PersistedMismatch,
+                    RequestReason::PersistedQueryMismatch,
                     "the hash is not that of the document",
                 ));
             }
             let listed = self.manifest.by_hash.contains_key(&actual);
             if self.only_listed && !listed {
                 return Err(Refusal::bad(
-                    RequestReason::PersistedRequired,
+                    RequestReason::PersistedQueryRequired,
                     "only documents of the manifest are executed",
                 ));
             }
@@ -164,17 +164,17 @@ impl Persisted {
         // These two texts are what clients look for, and they are no errors of theirs.
         Err(match (automatic, off) {
             (true, true) => Refusal::new(
-                RequestReason::PersistedUnsupported,
+                RequestReason::PersistedQueryNotSupported,
                 StatusCode::OK,
                 "PersistedQueryNotSupported",
             ),
             (true, false) => Refusal::new(
-                RequestReason::PersistedUnknown,
+                RequestReason::PersistedQueryNotFound,
                 StatusCode::OK,
                 "PersistedQueryNotFound",
             ),
             (false, _) => Refusal::bad(
-                RequestReason::PersistedUnknown,
+                RequestReason::PersistedQueryNotFound,
                 "no document is known under the id",
             ),
         })
@@ -198,7 +198,7 @@ enum Id {
 impl Named {
     /// Both doors name the same thing.
     fn id(&self) -> Result<Option<Id>, Refusal> {
-        let malformed = |message| Refusal::bad(RequestReason::RequestMalformed, message);
+        let malformed = |message| Refusal::bad(RequestReason::GraphqlRequestMalformed, message);
         let hash = match &self.hash {
             Some(text) => {
                 Some(parse_hash(text).ok_or_else(|| malformed("`sha256Hash` is no SHA-256 hash"))?)

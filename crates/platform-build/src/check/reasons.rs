@@ -1,7 +1,6 @@
 //! Error reasons.
 
 use std::collections::HashMap;
-use std::iter;
 
 use prost_reflect::{EnumDescriptor, EnumValueDescriptor};
 
@@ -34,7 +33,7 @@ pub(crate) fn check(contracts: &Loaded, report: &mut Report) {
     let own = contracts
         .enums()
         .filter(|reasons| states(contracts, reasons));
-    for reasons in iter::once(contracts.platform_reasons()).chain(own) {
+    for reasons in contracts.platform_reasons().into_iter().chain(own) {
         for value in reasons.values().filter(|value| value.number() != 0) {
             if contracts.owns(&value.parent_file()) {
                 check_value(contracts, &value, report);

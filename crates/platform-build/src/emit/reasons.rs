@@ -26,13 +26,14 @@ pub(crate) fn emit(contracts: &Loaded, package: &str, code: &mut String) {
     }
 }
 
-/// The platform's reasons as a plain enum, without the value that is none.
+/// Reasons of the platform as a plain enum, without the value that is none.
 pub(crate) fn plain(platform: &Loaded, reasons: &EnumDescriptor) -> String {
-    let mut code = format!("/// {}\n", comment(reasons));
-    code.push_str(
-        "#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]\npub enum PlatformReason {\n",
+    let name = reasons.name();
+    let mut code = format!(
+        "/// {}\n#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]\npub enum {name} {{\n",
+        comment(reasons)
     );
-    for value in stated(platform, reasons) {
+    for (value, _) in stated(platform, reasons) {
         let _ = writeln!(
             code,
             "    /// {}\n    {},",
@@ -41,7 +42,7 @@ pub(crate) fn plain(platform: &Loaded, reasons: &EnumDescriptor) -> String {
         );
     }
     code.push_str("}\n");
-    implement(platform, reasons, "PlatformReason", "", &mut code);
+    implement(platform, reasons, name, "", &mut code);
     code
 }
 
@@ -120,9 +121,13 @@ impl {path}Reason for {rust} {{
     );
 }
 
-fn stated(contracts: &Loaded, reasons: &EnumDescriptor) -> Vec<EnumValueDescriptor> {
+/// The values that are reasons, in the order of the proto.
+pub(super) fn stated(
+    contracts: &Loaded,
+    reasons: &EnumDescriptor,
+) -> Vec<(EnumValueDescriptor, Reason)> {
     reasons
         .values()
-        .filter(|value| contracts.options.reason(value).is_some())
+        .filter_map(|value| Some((value.clone(), contracts.options.reason(&value)?)))
         .collect()
 }

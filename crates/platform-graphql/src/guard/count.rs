@@ -282,7 +282,7 @@ impl<'a> Counter<'a, '_> {
             Some(Some(place)) => *place,
             Some(None) => {
                 return Err(Refusal::bad(
-                    RequestReason::DocumentInvalid,
+                    RequestReason::GraphqlDocumentInvalid,
                     format!("the fragment \"{name}\" contains itself"),
                 )
                 .at(fragment.pos));

@@ -43,7 +43,12 @@ pub(super) fn definitions(
                     .and_then(|()| inputs.value(&ty, default.node.clone()));
                 Some(checked.map_err(|fault| {
                     let subject = format!("the default of \"${}\"", definition.name.node);
-                    fault.refusal(RequestReason::DocumentInvalid, &subject, checker, pos)
+                    fault.refusal(
+                        RequestReason::GraphqlDocumentInvalid,
+                        &subject,
+                        checker,
+                        pos,
+                    )
                 })?)
             }
             None => None,
@@ -73,7 +78,7 @@ pub(super) fn arguments(
         let checked = inputs.literal(Place::of(argument.meta), argument.value, operation);
         checked.map_err(|fault| {
             let subject = format!("the argument \"{}\"", argument.name.node);
-            let reason = RequestReason::DocumentInvalid;
+            let reason = RequestReason::GraphqlDocumentInvalid;
             fault.refusal(reason, &subject, checker, argument.name.pos)
         })
     };
@@ -109,7 +114,7 @@ pub(super) fn coerce(
 ) -> Result<Variables, Refusal> {
     if given.len() > limits.variables {
         let message = format!("more than {} variables are given", limits.variables);
-        return Err(Refusal::bad(RequestReason::InputInvalid, message));
+        return Err(Refusal::bad(RequestReason::GraphqlInputInvalid, message));
     }
     let inputs = Inputs {
         registry: checker.registry(),
@@ -125,7 +130,7 @@ pub(super) fn coerce(
         };
         let value = value.map_err(|fault| {
             let subject = format!("the variable \"${}\"", definition.name);
-            let reason = RequestReason::InputInvalid;
+            let reason = RequestReason::GraphqlInputInvalid;
             fault.refusal(reason, &subject, checker, definition.pos)
         })?;
         coerced.insert(definition.name.clone(), value);

@@ -119,7 +119,7 @@ pub(crate) fn check(
         let message = error.to_string();
         let message = message.lines().last().unwrap_or_default();
         let message = message.trim_start_matches([' ', '=']);
-        let mut refusal = Refusal::bad(RequestReason::SyntaxInvalid, cut(message, limits));
+        let mut refusal = Refusal::bad(RequestReason::GraphqlSyntaxInvalid, cut(message, limits));
         refusal.locations = error.positions().collect();
         refusal
     })?;
@@ -136,7 +136,7 @@ pub(crate) fn check(
     for operation in &counted.operations {
         if operation.introspects && !checker.open().introspection {
             let message = "the schema does not describe itself here";
-            return Err(Refusal::bad(RequestReason::DocumentInvalid, message));
+            return Err(Refusal::bad(RequestReason::GraphqlDocumentInvalid, message));
         }
         if let Amount::Fixed(cost) = operation.cost {
             affordable(cost, limits)?;
@@ -215,7 +215,12 @@ pub(crate) fn prepare(
 }
 
 fn choose<'a>(operations: &'a [Operation], name: Option<&str>) -> Result<&'a Operation, Refusal> {
-    let unknown = |message| Err(Refusal::bad(RequestReason::OperationUnknown, message));
+    let unknown = |message| {
+        Err(Refusal::bad(
+            RequestReason::GraphqlOperationUnknown,
+            message,
+        ))
+    };
     match (operations, name) {
         ([operation], None) => Ok(operation),
         (_, None) => unknown("name one of the document's operations"),
@@ -238,7 +243,7 @@ pub(crate) fn told(message: &str, text: &str, checker: &Checker) -> String {
 
 fn invalid(error: ServerError, text: &str, checker: &Checker, limits: &Limits) -> Refusal {
     let message = told(&error.message, text, checker);
-    let mut refusal = Refusal::bad(RequestReason::DocumentInvalid, cut(&message, limits));
+    let mut refusal = Refusal::bad(RequestReason::GraphqlDocumentInvalid, cut(&message, limits));
     refusal.locations = error.locations;
     refusal
 }
@@ -264,7 +269,7 @@ fn affordable(cost: u64, limits: &Limits) -> Result<(), Refusal> {
 }
 
 fn too_large(message: impl Into<String>) -> Refusal {
-    Refusal::bad(RequestReason::DocumentTooLarge, message)
+    Refusal::bad(RequestReason::GraphqlDocumentTooLarge, message)
 }
 
 /// Messages quote the document, which can be long.

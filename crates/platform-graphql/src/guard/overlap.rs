@@ -239,7 +239,7 @@ fn same_arguments(one: &Field, other: &Field) -> bool {
 
 fn conflict(one: &Pick<'_>, other: &Pick<'_>, how: &str) -> Refusal {
     let message = format!("\"{}\" stands for {how}; use an alias for one", one.key());
-    Refusal::bad(RequestReason::DocumentInvalid, message)
+    Refusal::bad(RequestReason::GraphqlDocumentInvalid, message)
         .at(one.field.pos)
         .at(other.field.pos)
 }

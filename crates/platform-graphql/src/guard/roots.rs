@@ -55,7 +55,7 @@ fn runs_once(
                 "the mutation selects \"{}\" twice; use an alias to run it twice",
                 key.node
             );
-            return Err(Refusal::bad(RequestReason::DocumentInvalid, message).at(field.pos));
+            return Err(Refusal::bad(RequestReason::GraphqlDocumentInvalid, message).at(field.pos));
         }
     }
     Ok(())
@@ -77,7 +77,7 @@ fn subscribed(
         [(selection, _)] => return Ok((*selection).clone()),
         _ => "a subscription has one field at its root",
     };
-    Err(Refusal::bad(RequestReason::DocumentInvalid, message).at(operation.pos))
+    Err(Refusal::bad(RequestReason::GraphqlDocumentInvalid, message).at(operation.pos))
 }
 
 /// Whether directives stand at the root, which has one field only.

@@ -54,7 +54,7 @@ fn string(chars: &mut Peekable<Chars<'_>>) -> Result<(), Refusal> {
         Ok(())
     } else {
         Err(Refusal::bad(
-            RequestReason::SyntaxInvalid,
+            RequestReason::GraphqlSyntaxInvalid,
             "a string is not closed",
         ))
     }

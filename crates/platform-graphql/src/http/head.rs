@@ -27,7 +27,7 @@ pub(super) fn time(
     };
     given.map(|given| given.min(max)).ok_or_else(|| {
         let message = "`request-timeout` is no time like 1500ms, 1.5s, 2m or 10 (seconds)";
-        Refusal::bad(RequestReason::RequestMalformed, message)
+        Refusal::bad(RequestReason::GraphqlRequestMalformed, message)
     })
 }
 

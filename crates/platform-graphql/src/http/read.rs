@@ -161,7 +161,7 @@ fn media_type(headers: &HeaderMap) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::new(
-        RequestReason::MediaTypeUnsupported,
+        RequestReason::GraphqlMediaTypeUnsupported,
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "send the request as application/json in UTF-8",
     ))
@@ -191,5 +191,5 @@ pub(crate) fn asked(parameters: Parameters) -> Result<Asked, Refusal> {
 }
 
 fn malformed(message: impl Into<String>) -> Refusal {
-    Refusal::bad(RequestReason::RequestMalformed, message)
+    Refusal::bad(RequestReason::GraphqlRequestMalformed, message)
 }

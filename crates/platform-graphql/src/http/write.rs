@@ -114,7 +114,7 @@ pub(super) fn refused(refusal: &Refusal, accepted: &Accepted, limits: &Limits) -
         Some(media) => media,
         None => Media::Json,
     };
-    let malformed = refusal.word == RequestReason::RequestMalformed.word();
+    let malformed = refusal.word == RequestReason::GraphqlRequestMalformed.word();
     let status = match (media, refusal.http) {
         (Media::Json, StatusCode::BAD_REQUEST) if !malformed => StatusCode::OK,
         (Media::GraphqlResponse, StatusCode::OK) => StatusCode::BAD_REQUEST,

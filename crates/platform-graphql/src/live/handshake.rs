@@ -69,7 +69,10 @@ impl<E: Executor> Endpoint<E> {
         let mut seat = live.seat(Transport::Socket, network(origin.as_ref(), head))?;
         let upgrade = WebSocketUpgrade::from_request_parts(head, &()).await;
         let mut upgrade = upgrade.map_err(|rejection| {
-            let (reason, text) = (RequestReason::RequestMalformed, rejection.body_text());
+            let (reason, text) = (
+                RequestReason::GraphqlRequestMalformed,
+                rejection.body_text(),
+            );
             Refusal::new(reason, rejection.status(), text.to_lowercase())
         })?;
         let Opened { caller, jar } = self.open(head).await?;

@@ -307,7 +307,7 @@ fn is_id(id: &str) -> bool {
 
 fn no_id() -> Refusal {
     let message = format!("`operationId` must have 1 to {ID_BYTES_MAX} bytes");
-    Refusal::bad(RequestReason::RequestMalformed, message)
+    Refusal::bad(RequestReason::GraphqlRequestMalformed, message)
 }
 
 fn taken(message: &str) -> Refusal {

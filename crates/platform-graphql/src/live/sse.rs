@@ -42,7 +42,7 @@ const COMMENT: Bytes = Bytes::from_static(b":\n\n");
 /// wrong with the request keeps its status, by which clients know whether to come back.
 pub(crate) fn is_told_in_stream(refusal: &Refusal) -> bool {
     let of_request = [
-        RequestReason::RequestMalformed,
+        RequestReason::GraphqlRequestMalformed,
         RequestReason::CredentialsAmbiguous,
     ];
     matches!(refusal.http, StatusCode::BAD_REQUEST | StatusCode::OK)
