@@ -22,10 +22,16 @@ use crate::{deadline, trace};
 /// Completes with the status that a call gets when it must end before it is done.
 pub(super) type Cut = Pin<Box<dyn Future<Output = Status> + Send>>;
 
+/// As much is handed over at once. What is handed over waits for the caller's window outside of all that holds
+/// for a call, so it must not be a whole answer.
+const PIECE_BYTES: usize = 64 << 10;
+
 /// The body of an answer.
 pub(super) struct Answer {
     /// `None` after the last frame.
     pub(super) inner: Option<Body>,
+    /// Of the last frame, what was not handed over yet.
+    pub(super) unsent: Bytes,
     pub(super) context: TraceContext,
     pub(super) deadline: Option<Instant>,
     pub(super) cut: Cut,
@@ -39,6 +45,7 @@ pub(super) struct Answer {
 impl Answer {
     fn end(&mut self, status: Status) -> Option<Result<Frame<Bytes>, Status>> {
         self.inner = None;
+        self.unsent = Bytes::new();
         self.permit = None;
         let status = polished(status, self.domain);
         if let Some(call) = self.call.take() {
@@ -49,6 +56,11 @@ impl Answer {
             Ok(()) => Some(Ok(Frame::trailers(trailers))),
             Err(error) => Some(Err(error)),
         }
+    }
+
+    fn piece(&mut self) -> Frame<Bytes> {
+        let length = self.unsent.len().min(PIECE_BYTES);
+        Frame::data(self.unsent.split_to(length))
     }
 
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
@@ -79,6 +91,9 @@ impl http_body::Body for Answer {
         if let Poll::Ready(status) = this.cut.as_mut().poll(cx) {
             return Poll::Ready(this.end(status));
         }
+        if !this.unsent.is_empty() {
+            return Poll::Ready(Some(Ok(this.piece())));
+        }
         let context = this.context;
         let frame = match panics::caught_now(|| this.poll_inner(cx)) {
             Err(panicked) => return Poll::Ready(trace::sync_scope(context, || this.end(panicked))),
@@ -94,7 +109,13 @@ impl http_body::Body for Answer {
                 this.end(too_large("answer", this.bytes_max))
             }
             Some(Ok(frame)) => match frame.into_trailers() {
-                Err(data) => Some(Ok(data)),
+                Err(frame) => match frame.into_data() {
+                    Ok(data) => {
+                        this.unsent = data;
+                        Some(Ok(this.piece()))
+                    }
+                    Err(other) => Some(Ok(other)),
+                },
                 Ok(trailers) => match Status::from_header_map(&trailers)
                     .filter(|status| status.code() != tonic::Code::Ok)
                 {

@@ -3,8 +3,8 @@
 //! From the outside in: panics become a status ([`panics`]), every call is traced, logged and counted
 //! ([`telemetry`]), too much work is refused ([`shed`]), time runs ([`timeout`]), the caller is found out and
 //! held against the contract ([`access`]), the request is measured ([`message`]), and the method runs. The
-//! answer passes through [`answer`], which keeps time, permit and span until its last frame. Health and
-//! reflection stand beside it.
+//! answer passes through [`answer`], which keeps time, permit and span until its last frame, and where that is
+//! not taken, [`stalled`] ends it. Health and reflection stand beside it.
 
 mod access;
 mod answer;
@@ -15,6 +15,7 @@ mod routes;
 mod serve;
 mod shed;
 mod stack;
+mod stalled;
 mod telemetry;
 mod timeout;
 

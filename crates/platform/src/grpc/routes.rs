@@ -36,7 +36,10 @@ pub(super) enum Kind {
         one_message: bool,
     },
     /// Health and reflection: outside of limits, deadlines and access.
-    Open,
+    Open {
+        /// The request is one message, not a stream.
+        one_message: bool,
+    },
 }
 
 #[derive(Default)]
@@ -56,9 +59,9 @@ impl Routes {
         }
     }
 
-    pub(super) fn add_open(&mut self, paths: &[&'static str], server: Server) {
+    pub(super) fn add_open(&mut self, paths: &[&'static str], one_message: bool, server: Server) {
         for path in paths {
-            self.insert(path, Kind::Open, server.clone());
+            self.insert(path, Kind::Open { one_message }, server.clone());
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Health;
 use super::stack::Stack;
+use super::stalled::Tasks;
 use crate::config::GrpcArgs;
 
 /// A connection that says nothing for this long is asked whether it is still there.
@@ -103,7 +104,7 @@ async fn connection(
         async move { Ok::<_, Infallible>(stack.call(request).await) }
     });
     let mut connection = pin!(
-        http2::Builder::new(TokioExecutor::new())
+        http2::Builder::new(Tasks)
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams)
             .max_header_list_size(limits.metadata_bytes)

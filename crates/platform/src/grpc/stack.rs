@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use platform_contract::PlatformReason;
@@ -18,7 +19,7 @@ use super::message::{self, Measured};
 use super::routes::{HEALTH, Kind, REFLECTION, Route, Routes};
 use super::shed::Shed;
 use super::telemetry::{Call, Telemetry};
-use super::{Services, access, panics, timeout};
+use super::{Services, access, panics, stalled, timeout};
 use crate::auth::Verifier;
 use crate::config::GrpcArgs;
 use crate::error::{Refusal, with_domain};
@@ -60,7 +61,7 @@ impl Stack {
         let mut routes = Routes::default();
 
         let (health, follow) = services.health.server(contracts.clone()).await;
-        routes.add_open(HEALTH, BoxCloneSyncService::new(health));
+        routes.add_open(HEALTH, true, BoxCloneSyncService::new(health));
 
         let reflection = contracts.iter().fold(
             tonic_reflection::server::Builder::configure()
@@ -68,7 +69,9 @@ impl Stack {
             |builder, service| builder.register_encoded_file_descriptor_set(service.descriptors),
         );
         match reflection.build_v1() {
-            Ok(reflection) => routes.add_open(REFLECTION, BoxCloneSyncService::new(reflection)),
+            Ok(reflection) => {
+                routes.add_open(REFLECTION, false, BoxCloneSyncService::new(reflection))
+            }
             Err(error) => {
                 tracing::error!(%error, "the contracts cannot be served by reflection: {error}")
             }
@@ -112,7 +115,7 @@ impl Stack {
             }) => (*label, service.domain, false),
             Some(Route {
                 label,
-                kind: Kind::Open,
+                kind: Kind::Open { .. },
                 ..
             }) => (*label, self.domain, true),
             None => (UNKNOWN_METHOD, self.domain, false),
@@ -121,7 +124,7 @@ impl Stack {
         let answered = match &route {
             Some(route) => match route.kind {
                 Kind::Contract { .. } => self.admitted(request, route).await,
-                Kind::Open => self.open(request, route).await,
+                Kind::Open { one_message } => self.open(request, route, one_message).await,
             },
             None => {
                 Err(Refusal::new(PlatformReason::MethodUnknown, "there is no such method").into())
@@ -134,11 +137,15 @@ impl Stack {
     }
 
     /// Health and reflection: only the end of the process ends them.
-    async fn open(&self, request: Request<Incoming>, route: &Route) -> Result<Answered, Status> {
+    async fn open(
+        &self,
+        request: Request<Incoming>,
+        route: &Route,
+        one_message: bool,
+    ) -> Result<Answered, Status> {
         let cut = stopping(self.drain.clone());
-        let (request, _) = self.measured(request);
         Ok(Answered {
-            response: serve(route, request).await,
+            response: self.handled(request, route, one_message).await?,
             deadline: None,
             cut: Box::pin(cut),
             permit: None,
@@ -196,8 +203,23 @@ impl Stack {
         };
         let caller = access::admit(&self.verifier, service, method, request.headers()).await?;
         request.extensions_mut().insert(caller);
-        let (request, handed_over) = self.measured(request);
-        let response = serve(route, request).await;
+        self.handled(request, route, one_message).await
+    }
+
+    /// The method's answer, or the refusal of what it could not read.
+    async fn handled(
+        &self,
+        request: Request<Incoming>,
+        route: &Route,
+        one_message: bool,
+    ) -> Result<Response<Body>, Status> {
+        let (parts, body) = request.into_parts();
+        let (body, handed_over) = Measured::new(body, self.args.request_bytes_max);
+        let request = Request::from_parts(parts, Body::new(body));
+        let response = match route.server.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(infallible) => match infallible {},
+        };
         // See `message`: INTERNAL before the handler had the request is not the handler's.
         let is_internal = response
             .headers()
@@ -207,12 +229,6 @@ impl Stack {
             return Err(message::undecodable());
         }
         Ok(response)
-    }
-
-    fn measured(&self, request: Request<Incoming>) -> (Request<Body>, message::HandedOver) {
-        let (parts, body) = request.into_parts();
-        let (body, handed_over) = Measured::new(body, self.args.request_bytes_max);
-        (Request::from_parts(parts, Body::new(body)), handed_over)
     }
 
     fn outgoing(
@@ -237,9 +253,13 @@ impl Stack {
             return response;
         }
         let bytes_max = self.args.response_bytes_max;
+        if let Some(until) = deadline {
+            stalled::must_end(until);
+        }
         response.map(|body| {
             Body::new(Answer {
                 inner: Some(body),
+                unsent: Bytes::new(),
                 context,
                 deadline,
                 cut,
@@ -249,13 +269,6 @@ impl Stack {
                 permit,
             })
         })
-    }
-}
-
-async fn serve(route: &Route, request: Request<Body>) -> Response<Body> {
-    match route.server.clone().oneshot(request).await {
-        Ok(response) => response,
-        Err(infallible) => match infallible {},
     }
 }
 

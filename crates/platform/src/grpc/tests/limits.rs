@@ -3,7 +3,13 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use platform_contract::PlatformReason;
+use prost::Message;
+use tokio::net::TcpStream;
 use tonic::{Code, Request};
 
 use crate::error::Details;
@@ -177,4 +183,33 @@ async fn one_connection_has_a_bounded_number_of_streams() {
     }
     // Three at a time.
     assert!(started.elapsed() >= Duration::from_millis(600));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_taken_loses_its_place_with_the_deadline() {
+    let mut args = args();
+    args.deadline_default = Duration::from_secs(1);
+    let running = Running::with(&args, nobodys_verifier()).await;
+    let order = "big:1000000".to_owned().encode_to_vec();
+    let prefix = [0, 0, 0, 0, u8::try_from(order.len()).unwrap()];
+    // No room at all, and room to begin with.
+    for window in [0, 1] {
+        let socket = TcpStream::connect(running.addr).await.unwrap();
+        let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(window)
+            .handshake(TokioIo::new(socket))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let request = http::Request::post(format!("{}{DO}", running.url()))
+            .header("content-type", "application/grpc")
+            .body(Full::new(Bytes::from([&prefix, &order[..]].concat())))
+            .unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        assert!(running.metrics().contains("rpc_server_calls_in_flight 1"));
+        eventually(|| running.metrics().contains("rpc_server_calls_in_flight 0")).await;
+        assert!(answer.into_body().collect().await.is_err());
+        // The connection is good for who reads.
+        assert!(sender.ready().await.is_ok());
+    }
 }

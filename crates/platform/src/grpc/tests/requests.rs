@@ -158,6 +158,21 @@ async fn undecodable_requests_are_the_callers_fault() {
 }
 
 #[tokio::test]
+async fn undecodable_requests_for_health_are_the_callers_fault_too() {
+    let running = Running::start().await;
+    for method in ["Check", "Watch"] {
+        let path = format!("/grpc.health.v1.Health/{method}");
+        let (http, status) = raw(&running, &path, &[], framed(&[0xff; 10])).await;
+        assert_eq!(http, 200, "{method}");
+        assert_refused(
+            &status.expect(method),
+            Code::InvalidArgument,
+            PlatformReason::RequestUndecodable,
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_handlers_own_internal_stays_internal() {
     let running = Running::start().await;
     let client = running.client().await;
