@@ -105,8 +105,12 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> anyhow::Result<ExitCode> 
         only: args.only.clone(),
     };
     supervisor::run(wish, &stop, &mut progress, |status| {
+        // In the background it would only leave the passwords in a log.
+        if args.supervise.is_some() {
+            return;
+        }
         print(args, status);
-        if args.supervise.is_none() && !args.json {
+        if !args.json {
             answer("\nCtrl-C stops everything; the data stay.");
         }
     })?;
