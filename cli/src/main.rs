@@ -12,7 +12,7 @@ mod stack;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use checkout::Checkout;
 
@@ -48,6 +48,10 @@ enum Command {
     Events(commands::events::Args),
     /// Follows votes or offers as they change.
     Watch(commands::watch::Args),
+    /// Explains the words by which the platform refuses.
+    Errors(commands::errors::Args),
+    /// Prints what makes a shell complete this command line.
+    Completions(commands::completions::Args),
     /// Runs a command that dies with its parent.
     #[command(hide = true)]
     Child(commands::child::Args),
@@ -65,8 +69,10 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    if let Command::Child(args) = cli.command {
-        return commands::child::run(&args);
+    match &cli.command {
+        Command::Child(args) => return commands::child::run(args),
+        Command::Completions(args) => return Ok(commands::completions::run(args, &Cli::command())),
+        _ => {}
     }
     let checkout = Checkout::find()?;
     match cli.command {
@@ -79,13 +85,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Events(args) => commands::events::run(&checkout, &args),
         Command::Watch(args) => commands::watch::run(&checkout, &args),
         Command::Db(command) => commands::db::run(&checkout, &command),
-        Command::Child(_) => Ok(ExitCode::FAILURE),
+        Command::Errors(args) => commands::errors::run(&checkout, &args),
+        Command::Child(_) | Command::Completions(_) => Ok(ExitCode::FAILURE),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use super::CommandFactory;
 
     #[test]
     fn the_command_line_is_well_formed() {

@@ -160,6 +160,24 @@ pub(crate) fn ensure(needs: &[Need]) -> anyhow::Result<()> {
     }
 }
 
+/// How to get what is missing, in one line.
+pub(crate) fn remedy(missing: &[Need]) -> String {
+    let packages: Vec<&str> = missing
+        .iter()
+        .flat_map(|need| need.packages())
+        .copied()
+        .collect();
+    if !runs("apt-get", &["--version"]) {
+        return format!("install {} as this system does it", packages.join(" "));
+    }
+    let line = line_to_run(&packages);
+    match line.strip_prefix("sudo ") {
+        // Root often has no sudo.
+        Some(line) if account::am_root() => line.to_owned(),
+        _ => line,
+    }
+}
+
 /// While this refuses, packages start no service.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 

@@ -1,42 +1,122 @@
-use std::{path::Path, process::ExitCode};
+//! Looks for what would keep `up` or `test` from working, and says what to do about it.
+
+mod clock;
+mod machine;
+mod stack;
+
+use std::process::ExitCode;
+
+use serde::Serialize;
 
 use super::Base;
 use crate::{
     checkout::Checkout,
-    os::ports,
-    packages::{Need, runs},
+    packages::{self, Need, runs},
     progress::answer,
-    stack::{kafka, plan::SPAN, state::State},
+    stack::kafka,
 };
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     base: Base,
+    /// Prints JSON, for programs.
+    #[arg(long)]
+    json: bool,
 }
 
-/// A complaint says what to do.
-type Finding = Result<String, String>;
+/// What `doctor --json` prints. Programs read this: names stay.
+#[derive(Serialize)]
+struct Report {
+    /// Nothing must be put right.
+    healthy: bool,
+    findings: Vec<Finding>,
+}
 
-pub(crate) fn run(checkout: &Checkout, args: &Args) -> anyhow::Result<ExitCode> {
-    let mut findings: Vec<Finding> = tools();
-    findings.push(Ok(match kafka::Tools::find(checkout) {
-        Ok(_) => format!("Apache Kafka {}", kafka::version()),
-        Err(_) => format!(
-            "Apache Kafka {} comes with the first `up`",
-            kafka::version()
-        ),
-    }));
-    findings.push(disk(&checkout.root));
-    findings.extend(stacks(checkout));
-    findings.push(free_ports(checkout, args.base.port_base));
-    for finding in &findings {
-        match finding {
-            Ok(text) => answer(&format!("ok       {text}")),
-            Err(text) => answer(&format!("PROBLEM  {text}")),
+/// What was seen, in one line, and what to do about it, in another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Finding {
+    /// What was looked at: `disk`.
+    check: &'static str,
+    level: Level,
+    what: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Level {
+    Ok,
+    /// Works, and may not do so for long.
+    Warning,
+    /// Must be put right.
+    Problem,
+}
+
+impl Finding {
+    fn ok(check: &'static str, what: impl Into<String>) -> Self {
+        Self {
+            check,
+            level: Level::Ok,
+            what: what.into(),
+            remedy: None,
         }
     }
-    let healthy = findings.iter().all(Result::is_ok);
+
+    fn warning(check: &'static str, what: String, remedy: impl Into<String>) -> Self {
+        Self {
+            check,
+            level: Level::Warning,
+            what,
+            remedy: Some(remedy.into()),
+        }
+    }
+
+    fn problem(check: &'static str, what: String, remedy: impl Into<String>) -> Self {
+        Self {
+            level: Level::Problem,
+            ..Self::warning(check, what, remedy)
+        }
+    }
+
+    /// For people.
+    fn text(&self) -> String {
+        let level = match self.level {
+            Level::Ok => "ok",
+            Level::Warning => "warning",
+            Level::Problem => "PROBLEM",
+        };
+        let mut text = format!("{level:<8} {}", self.what);
+        if let Some(remedy) = &self.remedy {
+            text += &format!("\n         {remedy}");
+        }
+        text
+    }
+}
+
+/// Exit code 1 if something must be put right.
+pub(crate) fn run(checkout: &Checkout, args: &Args) -> anyhow::Result<ExitCode> {
+    let base = args.base.port_base;
+    let mut findings = tools(checkout);
+    findings.extend(machine::disks(checkout, base));
+    findings.extend(machine::memory());
+    findings.push(machine::open_files());
+    findings.extend(clock::findings(checkout));
+    findings.extend(stack::leftovers(checkout));
+    findings.extend(stack::ports(checkout, base)?);
+    let healthy = findings
+        .iter()
+        .all(|finding| finding.level != Level::Problem);
+    let report = Report { healthy, findings };
+    if args.json {
+        answer(&serde_json::to_string_pretty(&report)?);
+    } else {
+        report
+            .findings
+            .iter()
+            .for_each(|finding| answer(&finding.text()));
+    }
     Ok(if healthy {
         ExitCode::SUCCESS
     } else {
@@ -44,13 +124,15 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> anyhow::Result<ExitCode> 
     })
 }
 
-fn tools() -> Vec<Finding> {
+fn tools(checkout: &Checkout) -> Vec<Finding> {
+    const CHECK: &str = "tools";
     let of_system = Need::FOR_TEST.iter().map(|need| match need.met() {
-        true => Ok(need.name().to_owned()),
-        false => Err(format!(
-            "{} is missing; `./homeward up` or `test` says how to install it",
-            need.name()
-        )),
+        true => Finding::ok(CHECK, need.name()),
+        false => Finding::problem(
+            CHECK,
+            format!("{} is missing", need.name()),
+            packages::remedy(&[*need]),
+        ),
     });
     let components = [
         ("cargo", "cargo"),
@@ -61,70 +143,20 @@ fn tools() -> Vec<Finding> {
         components
             .iter()
             .map(|(program, component)| match runs(program, &["--version"]) {
-                true => Ok((*component).to_owned()),
-                false => Err(format!(
-                    "{component} is missing; `rustup component add {component}` adds it"
-                )),
+                true => Finding::ok(CHECK, *component),
+                false => Finding::problem(
+                    CHECK,
+                    format!("{component} is missing"),
+                    format!("rustup component add {component}"),
+                ),
             });
-    of_system.chain(of_rust).collect()
-}
-
-fn disk(root: &Path) -> Finding {
-    const NEEDED_GB: u64 = 6;
-    let Ok(space) = rustix::fs::statvfs(root) else {
-        return Err("cannot tell the free space of the disk".to_owned());
+    let kafka = format!("Apache Kafka {}", kafka::version());
+    let kafka = match kafka::Tools::find(checkout) {
+        Ok(_) => kafka,
+        Err(_) => format!("{kafka} comes with the first `up`"),
     };
-    let free_gb = space.f_bavail * space.f_frsize / 1_000_000_000;
-    if free_gb < NEEDED_GB {
-        return Err(format!(
-            "{free_gb} GB of disk are free, a build takes up to {NEEDED_GB}"
-        ));
-    }
-    Ok(format!("{free_gb} GB of disk are free"))
-}
-
-/// Processes that a killed supervisor left; there should be none.
-fn stacks(checkout: &Checkout) -> Vec<Finding> {
-    let bases = checkout.port_bases().into_iter();
-    bases
-        .filter_map(|base| {
-            let state = State::read(&checkout.folder(base)).ok()??;
-            if state.supervised() {
-                return Some(Ok(format!("the stack at port base {base} is {}", state.step)));
-            }
-            let left: Vec<String> = state
-                .processes
-                .iter()
-                .filter(|process| process.identity.alive())
-                .map(|process| format!("{} (pid {})", process.name, process.identity.pid))
-                .collect();
-            if left.is_empty() {
-                return None;
-            }
-            Some(Err(format!(
-                "left over from port base {base}: {}; `./homeward down --port-base {base}` ends them",
-                left.join(", ")
-            )))
-        })
+    of_system
+        .chain(of_rust)
+        .chain([Finding::ok(CHECK, kafka)])
         .collect()
-}
-
-fn free_ports(checkout: &Checkout, base: u16) -> Finding {
-    let ours = State::read(&checkout.folder(base))
-        .ok()
-        .flatten()
-        .is_some_and(|s| s.supervised());
-    if ours {
-        return Ok(format!(
-            "ports {base} to {} are this stack's",
-            base + SPAN - 1
-        ));
-    }
-    match (base..base + SPAN).find(|port| !ports::free(*port)) {
-        None => Ok(format!("ports {base} to {} are free", base + SPAN - 1)),
-        Some(port) => Err(format!(
-            "port {port} is taken by {}; stop it or use another `--port-base`",
-            ports::holder(port)
-        )),
-    }
 }

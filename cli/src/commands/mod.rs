@@ -2,9 +2,11 @@
 
 pub(crate) mod bench;
 pub(crate) mod child;
+pub(crate) mod completions;
 pub(crate) mod db;
 pub(crate) mod doctor;
 pub(crate) mod down;
+pub(crate) mod errors;
 pub(crate) mod events;
 pub(crate) mod status;
 pub(crate) mod test;

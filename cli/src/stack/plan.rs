@@ -157,6 +157,19 @@ pub(crate) fn redis_port(port_base: u16) -> u16 {
     port_base + REDIS
 }
 
+/// What a stack of so many services needs with one replica each, or a little more: known without
+/// asking them.
+pub(crate) fn usual_ports(port_base: u16, services: usize) -> BTreeSet<u16> {
+    let (kafka, controller) = kafka_ports(port_base);
+    let of_services = (port_base + SERVICES..port_base + SPAN).take(2 * services);
+    [port_base, port_base + IDENTITY]
+        .into_iter()
+        .chain([postgres_port(port_base), redis_port(port_base)])
+        .chain([kafka, controller])
+        .chain(of_services)
+        .collect()
+}
+
 /// For clients, and for the broker's own controller.
 pub(crate) fn kafka_ports(port_base: u16) -> (u16, u16) {
     (port_base + KAFKA, port_base + KAFKA + 1)
@@ -285,6 +298,14 @@ pub(crate) mod tests {
         let distinct: BTreeSet<u16> = ports.iter().copied().collect();
         assert_eq!(ports.len(), distinct.len());
         assert!(ports.iter().all(|port| (4600..4700).contains(port)));
+    }
+
+    #[test]
+    fn the_usual_ports_hold_those_of_a_plan() {
+        let plan = plan("bff=1", &[]).unwrap();
+        let usual = usual_ports(4600, plan.services.len());
+        assert!(plan.ports().iter().all(|port| usual.contains(port)));
+        assert!(!usual.contains(&4699));
     }
 
     #[test]
