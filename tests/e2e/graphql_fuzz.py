@@ -27,17 +27,16 @@ ENDED = {"TOKEN_REVOKED", "TOKEN_EXPIRED"}
 
 
 def known_reasons():
-    """The code that goes with each word of the contracts; None where the contract is the BFF's own."""
+    """The code that goes with each word of the contracts."""
     codes = {}
     for folder in ("proto", "crates/platform-build/proto"):
         for file in (ROOT / folder).rglob("*.proto"):
             codes |= reasons_of(file.read_text())
-    refusals = (ROOT / "crates/platform-graphql/src/refusal.rs").read_text()
-    return codes | dict.fromkeys(re.findall(r'Self::\w+ => "([A-Z_]+)",', refusals))
+    return codes
 
 
 def reasons_of(proto):
-    declared = r"\b(?:ERROR|PLATFORM)_REASON_(\w+) = \d+ \[\(homeward\.options\.v1\.reason\) = \{\s*code: \"(\w+)\""
+    declared = r"\b(?:ERROR|PLATFORM|REQUEST)_REASON_(\w+) = \d+ \[\(homeward\.options\.v1\.reason\) = \{\s*code: \"(\w+)\""
     return dict(re.findall(declared, proto))
 
 
@@ -82,7 +81,7 @@ class Caller:
         """Code and word are those of a contract, and of no fault."""
         code, reason = extensions["code"], extensions["reason"]
         assert reason in self.reasons, extensions
-        assert self.reasons[reason] in (None, code), extensions
+        assert self.reasons[reason] == code, extensions
         assert code not in FAULTS, extensions
         self.told[reason] += 1
 
