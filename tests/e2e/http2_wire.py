@@ -72,6 +72,8 @@ class Wire:
         self.received, self.block = bytearray(), bytearray()
         self.streams = collections.defaultdict(Stream)
         self.next, self.goaway, self.greeted = 1, None, False
+        # How much the other side takes: on the connection (stream 0), and on each stream beside what all have at first.
+        self.room, self.room_at_first = collections.Counter({0: 65_535}), 65_535
         settings = frames.SettingsFrame(0, {frames.SettingsFrame.INITIAL_WINDOW_SIZE: window})
         self.send(PREFACE, settings, frames.WindowUpdateFrame(0, 2**31 - 1 - 65_535))
         # Its acknowledgement must not come between the frames of a head.
@@ -124,9 +126,12 @@ class Wire:
         stream = self.streams[frame.stream_id]
         if isinstance(frame, frames.SettingsFrame) and "ACK" not in frame.flags:
             self.greeted = True
+            self.room_at_first = frame.settings.get(frames.SettingsFrame.INITIAL_WINDOW_SIZE, self.room_at_first)
             self.acknowledge(frames.SettingsFrame(0, flags=["ACK"]))
         elif isinstance(frame, frames.PingFrame) and "ACK" not in frame.flags:
             self.acknowledge(frames.PingFrame(0, frame.opaque_data, flags=["ACK"]))
+        elif isinstance(frame, frames.WindowUpdateFrame):
+            self.room[frame.stream_id] += frame.window_increment
         elif isinstance(frame, frames.GoAwayFrame):
             self.goaway = ERRORS[frame.error_code]
         elif isinstance(frame, frames.RstStreamFrame):
@@ -159,14 +164,23 @@ class Wire:
         return number, frames.HeadersFrame(number, block, flags=["END_HEADERS"] + ["END_STREAM"] * ends)
 
     def begin(self, path, message, *metadata):
-        """Sends a whole call; answers the number of its stream."""
+        """Sends a whole call, as far as the other side takes it; answers the number of its stream."""
         number, head = self.head(path, *metadata)
         body = prefixed(message) if not isinstance(message, Raw) else message
         pieces = [body[at : at + 16_384] for at in range(0, len(body), 16_384)] or [b""]
         data = [frames.DataFrame(number, bytes(piece)) for piece in pieces]
         data[-1].flags.add("END_STREAM")
-        self.send(head, *data)
+        self.send(head)
+        for piece in data:
+            self.until(lambda: self.fits(piece) or self.streams[number].over, "room for a message")
+            if self.streams[number].over:
+                break
+            self.room.subtract({0: len(piece.data), number: len(piece.data)})
+            self.send(piece)
         return number
+
+    def fits(self, data):
+        return len(data.data) <= min(self.room[0], self.room_at_first + self.room[data.stream_id])
 
     def call(self, path, message=b"", *metadata):
         """One call, and what came of it."""
