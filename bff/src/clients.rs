@@ -11,11 +11,14 @@ use api::homeward::recommendations::v1::recommendations_service_client::Recommen
 use bytes::Bytes;
 use platform::auth::{Caller, Verifier};
 use platform::client::Channel;
+use platform::config::Secret;
 use platform_graphql::context::Forward;
+use platform_graphql::rate::Origin;
 use platform_graphql::{Context, hot};
 use prost::Message;
-use tonic::Status;
+use tonic::metadata::MetadataValue;
 use tonic::service::interceptor::InterceptedService;
+use tonic::{Request, Status};
 
 use crate::status;
 
@@ -29,6 +32,8 @@ pub(crate) struct Clients {
     pub(crate) catalog: Channel,
     pub(crate) recommendations: Channel,
     pub(crate) verifier: Arc<Verifier>,
+    /// By which identity knows the BFF, and believes what it says of clients.
+    pub(crate) service_secret: Option<Secret>,
     pub(crate) status: status::Known,
 }
 
@@ -135,6 +140,22 @@ impl<'a> Services<'a> {
     /// For what opens a session: the token that comes along, maybe expired, is not looked at.
     pub(crate) fn identity_as_nobody(&self) -> IdentityServiceClient<Guarded> {
         self.identity_for(&Context::new(Ok(Caller::Nobody)))
+    }
+
+    /// Tells identity the client's address, where both are configured for it.
+    pub(crate) fn introduce<T>(&self, request: &mut Request<T>, origin: &Origin) {
+        let secret = self.clients.service_secret.as_ref();
+        let (Some(address), Some(secret)) = (origin.address, secret) else {
+            return;
+        };
+        let address = MetadataValue::try_from(address.to_string());
+        let secret = MetadataValue::try_from(secret.expose());
+        // A secret that cannot be a header is none that identity could know.
+        if let (Ok(address), Ok(mut secret)) = (address, secret) {
+            secret.set_sensitive(true);
+            request.metadata_mut().insert("x-client-address", address);
+            request.metadata_mut().insert("x-service-secret", secret);
+        }
     }
 
     /// The context of a session whose access token was just issued.

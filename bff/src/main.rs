@@ -19,7 +19,7 @@ use std::sync::Arc;
 use clap::Args;
 use platform::auth::Verifier;
 use platform::client::{Channel, GrpcTarget, Metrics};
-use platform::config::{AuthArgs, Environment, HttpArgs, SealArgs};
+use platform::config::{AuthArgs, Environment, HttpArgs, SealArgs, Secret};
 use platform::sealed::Sealer;
 use platform::{App, Runtime};
 use platform_cache::RedisArgs;
@@ -61,6 +61,11 @@ struct Config {
 
     #[command(flatten)]
     kafka: KafkaArgs,
+
+    /// The BFF's own secret. With it identity is told from which address a client logs in;
+    /// without it identity slows down guesses by name only.
+    #[arg(env = "SERVICE_SECRET")]
+    service_secret: Option<Secret>,
 
     /// Addresses of `identity`, separated by commas.
     #[arg(env = "GRPC_IDENTITY")]
@@ -106,6 +111,7 @@ async fn start(rt: &mut Runtime, config: Config) -> anyhow::Result<()> {
             &config.grpc_recommendations,
         ),
         verifier: verifier.clone(),
+        service_secret: config.service_secret,
         status: monitor.known(),
     };
     rt.spawn("platform-status", |stop| monitor.run(stop));

@@ -52,6 +52,8 @@ enum Command {
     Errors(commands::errors::Args),
     /// Prints what makes a shell complete this command line.
     Completions(commands::completions::Args),
+    /// Shows the keys that sign access tokens, and rotates them.
+    Keys(commands::keys::Args),
     /// Runs a command that dies with its parent.
     #[command(hide = true)]
     Child(commands::child::Args),
@@ -84,6 +86,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Doctor(args) => commands::doctor::run(&checkout, &args),
         Command::Events(args) => commands::events::run(&checkout, &args),
         Command::Watch(args) => commands::watch::run(&checkout, &args),
+        Command::Keys(args) => commands::keys::run(&checkout, &args),
         Command::Db(command) => commands::db::run(&checkout, &command),
         Command::Errors(args) => commands::errors::run(&checkout, &args),
         Command::Child(_) | Command::Completions(_) => Ok(ExitCode::FAILURE),

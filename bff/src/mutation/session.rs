@@ -1,9 +1,10 @@
 use api::homeward::identity::v1 as proto;
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use platform_graphql::error::{Input, Payload};
+use platform_graphql::rate::Origin;
 use platform_graphql::session::Jar;
 use platform_graphql::{Failure, RequestId, UserError};
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 
 use crate::clients::Services;
 use crate::ids::{self, Kind};
@@ -26,7 +27,8 @@ impl SessionMutation {
         ctx: &Context<'_>,
         input: LoginInput,
     ) -> Option<Result<LoginPayload, Status>> {
-        let work = login(Services::of(ctx), Jar::of(ctx), input);
+        let origin = ctx.data_unchecked();
+        let work = login(Services::of(ctx), Jar::of(ctx), origin, input);
         Some(PASSWORD.payload(work).await)
     }
 
@@ -101,6 +103,7 @@ impl Payload for LoginPayload {
 async fn login(
     services: Services<'_>,
     jar: &Jar,
+    origin: &Origin,
     input: LoginInput,
 ) -> Result<LoginPayload, Failure> {
     let in_cookie = input.session == Some(SessionKind::Cookie);
@@ -111,11 +114,12 @@ async fn login(
         Some(id) => ids::input("organisationId", id, Kind::Organisation)?.to_string(),
         None => String::new(),
     };
-    let request = proto::LoginRequest {
+    let mut request = Request::new(proto::LoginRequest {
         email: input.email,
         password: input.password,
         organisation_id,
-    };
+    });
+    services.introduce(&mut request, origin);
     let answer = services
         .identity_as_nobody()
         .login(request)

@@ -11,6 +11,7 @@ mod recommendation;
 mod schema;
 mod status;
 mod story;
+mod throttle;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -57,7 +58,9 @@ impl Site {
         let mut trust = issuer.map(Issuer::vars).unwrap_or_default();
         trust.extend(kafka.vars());
         let mut identity = trust.clone();
-        identity.insert("SERVICE_SECRETS".to_owned(), format!("bff={}", secret()));
+        let service_secret = secret();
+        let secrets = format!("bff={service_secret}");
+        identity.insert("SERVICE_SECRETS".to_owned(), secrets);
         // Quick, and as good a password check as any for these tests.
         identity.insert("PASSWORD_MEMORY_KIB".to_owned(), "64".to_owned());
         identity.extend(own);
@@ -85,6 +88,7 @@ impl Site {
             ("ISSUER_URL".to_owned(), own),
             ("PUBLIC_URL".to_owned(), SITE.to_owned()),
             ("SEAL_KEY".to_owned(), secret()),
+            ("SERVICE_SECRET".to_owned(), service_secret),
         ]);
         vars.extend(trust);
         let bffs = vec![

@@ -225,7 +225,12 @@ fn services<'a>(plan: &'a Plan, only: Option<&str>) -> anyhow::Result<Vec<&'a st
 }
 
 /// Starts the command of a service, with the environment that the service has in this stack.
-fn start(plan: &Plan, service: &str, arguments: &[OsString], out: Stdio) -> anyhow::Result<Child> {
+pub(super) fn start(
+    plan: &Plan,
+    service: &str,
+    arguments: &[OsString],
+    out: Stdio,
+) -> anyhow::Result<Child> {
     let mut launch = supervisor::command(plan, service, arguments.to_vec())?;
     // Complaints are for whoever called.
     launch

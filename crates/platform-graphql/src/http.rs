@@ -326,6 +326,7 @@ impl<E: Executor> Endpoint<E> {
         Ok(Admitted {
             prepared,
             caller,
+            origin: origin.cloned().unwrap_or_default(),
             turn,
             by_id: found.by_id,
         })
@@ -404,6 +405,7 @@ async fn serve<E: Executor>(
 pub(crate) struct Admitted {
     prepared: Prepared,
     caller: Result<Caller, Status>,
+    origin: Origin,
     pub(crate) turn: Option<Permit>,
     by_id: bool,
 }
@@ -412,7 +414,8 @@ impl Admitted {
     /// For the schema, and what is needed until it has answered.
     fn request(self, jar: Jar) -> (Request, Arc<Document>, Option<Permit>) {
         let document = self.prepared.document.clone();
-        let request = self.prepared.request(Context::new(self.caller)).data(jar);
+        let request = self.prepared.request(Context::new(self.caller));
+        let request = request.data(jar).data(self.origin);
         (request, document, self.turn)
     }
 

@@ -41,10 +41,10 @@ pub struct Limiter {
     spent: Spent,
 }
 
-/// What the head of a request says about where it comes from.
-#[derive(Clone, Debug)]
+/// What the head of a request says about where it comes from; resolvers find it in the request's data.
+#[derive(Clone, Debug, Default)]
 pub struct Origin {
-    /// The client's address; `None` where there is no socket.
+    /// The client's address; `None` where there is no socket, or nobody looks at it.
     pub address: Option<IpAddr>,
     /// The application whose key came along.
     pub application: Option<Arc<Application>>,

@@ -9,6 +9,14 @@ use uuid::Uuid;
 /// answers get lost, and two tabs refresh at once.
 const REPEAT_WINDOW: TimeDelta = TimeDelta::seconds(30);
 
+/// How long an invitation can be accepted.
+pub(crate) const INVITATION_OPEN_FOR: TimeDelta = TimeDelta::days(7);
+/// Open invitations of one organisation.
+pub(crate) const INVITATIONS_OPEN_MAX: i64 = 100;
+
+/// The global roles that do not come with the kind of an account; `system` is for services only.
+pub(crate) const GRANTABLE: [&str; 1] = ["operator"];
+
 /// Every case that a caller can react to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -22,16 +30,26 @@ pub(crate) enum Error {
     RefreshTokenReused,
     #[error("too many passwords are waiting to be checked")]
     LoginOverloaded { retry_after: Duration },
+    #[error("too many logins of this name, or from this address, have failed")]
+    LoginThrottled { retry_after: Duration },
     #[error("no such organisation among those the caller may do this in")]
     OrganisationNotFound,
     #[error("no such member in an organisation that the caller may manage")]
     MemberNotFound,
     #[error("the user is a member already")]
     MemberExists,
-    #[error("no account has this e-mail address")]
+    #[error("no account has this e-mail address or id")]
     UserNotFound,
     #[error("the organisation would be left without an owner")]
     LastOwner,
+    #[error("no such invitation is open")]
+    InvitationNotFound,
+    #[error("the invitation is for another e-mail address than that of the account")]
+    InvitationEmailMismatch,
+    #[error("the organisation has {INVITATIONS_OPEN_MAX} open invitations")]
+    InvitationsTooMany,
+    #[error("nobody would be left who can appoint operators")]
+    LastOperator,
     #[error("service name and secret do not belong together")]
     ServiceSecretInvalid,
     #[error("the session behind the token has ended")]
@@ -52,6 +70,10 @@ pub(crate) struct UserId(pub(crate) Uuid);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, sqlx::Type)]
 #[sqlx(transparent)]
 pub(crate) struct OrganisationId(pub(crate) Uuid);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, sqlx::Type)]
+#[sqlx(transparent)]
+pub(crate) struct InvitationId(pub(crate) Uuid);
 
 /// A login on one device; the family of its refresh tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, sqlx::Type)]
@@ -141,6 +163,19 @@ pub(crate) struct Membership {
     pub(crate) user_id: UserId,
     pub(crate) role: Role,
     pub(crate) created_at: DateTime<Utc>,
+}
+
+/// That whoever has an address may become a member.
+#[derive(Clone, Debug)]
+pub(crate) struct Invitation {
+    pub(crate) id: InvitationId,
+    pub(crate) organisation_id: OrganisationId,
+    /// As typed.
+    pub(crate) email: String,
+    pub(crate) role: Role,
+    pub(crate) invited_by: UserId,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) expires_at: DateTime<Utc>,
 }
 
 /// The organisation that a session acts for, and as what.

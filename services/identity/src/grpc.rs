@@ -1,8 +1,11 @@
 //! The contract `homeward.identity.v1`: what comes in becomes types, what goes out comes from them.
 
 mod accounts;
+mod audit;
+mod invitations;
 mod members;
 mod organisations;
+pub(crate) mod roles;
 mod sessions;
 
 use api::homeward::identity::v1::{
@@ -24,6 +27,7 @@ use crate::{
     domain::{Error, Kind, Membership, Organisation, Role, SessionId, User, UserId},
     password::Passwords,
     service_secrets::ServiceSecrets,
+    throttle::Throttle,
     tokens::Tokens,
 };
 
@@ -33,6 +37,7 @@ const BATCH_MAX: usize = 100;
 pub(crate) struct Identity {
     pub(crate) db: Db,
     pub(crate) passwords: Passwords,
+    pub(crate) throttle: Throttle,
     pub(crate) tokens: Tokens,
     pub(crate) service_secrets: ServiceSecrets,
 }
@@ -136,6 +141,55 @@ impl IdentityService for Identity {
         sessions::switch_organisation(self, request).await
     }
 
+    async fn create_invitation(
+        &self,
+        request: Request<proto::CreateInvitationRequest>,
+    ) -> Answer<proto::CreateInvitationResponse> {
+        invitations::create(self, request).await
+    }
+
+    async fn accept_invitation(
+        &self,
+        request: Request<proto::AcceptInvitationRequest>,
+    ) -> Answer<proto::AcceptInvitationResponse> {
+        invitations::accept(self, request).await
+    }
+
+    async fn revoke_invitation(
+        &self,
+        request: Request<proto::RevokeInvitationRequest>,
+    ) -> Answer<proto::RevokeInvitationResponse> {
+        invitations::revoke(self, request).await
+    }
+
+    async fn list_invitations(
+        &self,
+        request: Request<proto::ListInvitationsRequest>,
+    ) -> Answer<proto::ListInvitationsResponse> {
+        invitations::list(self, request).await
+    }
+
+    async fn grant_role(
+        &self,
+        request: Request<proto::GrantRoleRequest>,
+    ) -> Answer<proto::GrantRoleResponse> {
+        roles::grant(self, request).await
+    }
+
+    async fn revoke_role(
+        &self,
+        request: Request<proto::RevokeRoleRequest>,
+    ) -> Answer<proto::RevokeRoleResponse> {
+        roles::revoke(self, request).await
+    }
+
+    async fn list_audit_entries(
+        &self,
+        request: Request<proto::ListAuditEntriesRequest>,
+    ) -> Answer<proto::ListAuditEntriesResponse> {
+        audit::list(self, request).await
+    }
+
     async fn issue_service_token(
         &self,
         request: Request<proto::IssueServiceTokenRequest>,
@@ -176,11 +230,18 @@ impl From<Error> for Status {
             Error::LoginOverloaded { retry_after } => refusal(ErrorReason::LoginOverloaded)
                 .retry_after(retry_after)
                 .into(),
+            Error::LoginThrottled { retry_after } => refusal(ErrorReason::LoginThrottled)
+                .retry_after(retry_after)
+                .into(),
             Error::OrganisationNotFound => refusal(ErrorReason::OrganisationNotFound).into(),
             Error::MemberNotFound => refusal(ErrorReason::MemberNotFound).into(),
             Error::MemberExists => refusal(ErrorReason::MemberExists).into(),
             Error::UserNotFound => refusal(ErrorReason::UserNotFound).into(),
             Error::LastOwner => refusal(ErrorReason::LastOwner).into(),
+            Error::InvitationNotFound => refusal(ErrorReason::InvitationNotFound).into(),
+            Error::InvitationEmailMismatch => refusal(ErrorReason::InvitationEmailMismatch).into(),
+            Error::InvitationsTooMany => refusal(ErrorReason::InvitationsTooMany).into(),
+            Error::LastOperator => refusal(ErrorReason::LastOperator).into(),
             Error::ServiceSecretInvalid => refusal(ErrorReason::ServiceSecretInvalid).into(),
             Error::SessionEnded => Refusal::new(PlatformReason::TokenRevoked, message).into(),
             Error::KeysNotLoaded => {
@@ -272,17 +333,22 @@ impl From<Organisation> for proto::Organisation {
     }
 }
 
+impl From<Role> for proto::MemberRole {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Member => Self::Member,
+            Role::Manager => Self::Manager,
+            Role::Owner => Self::Owner,
+        }
+    }
+}
+
 impl From<Membership> for proto::Membership {
     fn from(membership: Membership) -> Self {
-        let role = match membership.role {
-            Role::Member => proto::MemberRole::Member,
-            Role::Manager => proto::MemberRole::Manager,
-            Role::Owner => proto::MemberRole::Owner,
-        };
         Self {
             organisation_id: membership.organisation_id.0.to_string(),
             user_id: membership.user_id.0.to_string(),
-            role: role.into(),
+            role: proto::MemberRole::from(membership.role).into(),
             create_time: Some(timestamp(membership.created_at)),
         }
     }

@@ -1,6 +1,9 @@
 //! The keys that sign access tokens. They live sealed in the database; replicas read them from there,
 //! so that a key made or rotated by one is used by all.
 
+pub(crate) mod command;
+pub(crate) mod rotation;
+
 use std::{
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
@@ -15,7 +18,7 @@ use aws_lc_rs::{
     signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use chrono::TimeDelta;
+use chrono::{DateTime, Utc};
 use platform::sealed::Sealer;
 use platform_db::Db;
 use serde::Serialize;
@@ -27,20 +30,29 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{domain::Error, store};
+use crate::{
+    audit::{Action, By},
+    domain::Error,
+    store::{
+        self,
+        signing_key::{Row, State},
+    },
+};
 
 const PURPOSE: &str = "signing-key";
 /// How soon a replica knows what another one did to the keys.
-const REREAD_AFTER: Duration = Duration::from_secs(30);
+const REREAD_AFTER: Duration = Duration::from_secs(5);
+/// How long a replica signs with what it has read: another one may have replaced the key since.
+/// Verifying goes on without that limit.
+const SIGNS_FOR: Duration = Duration::from_secs(600);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const SAID_EVERY: Duration = Duration::from_secs(60);
-/// A retired key is published for longer than any of its tokens lives.
-const RETIRED_FOR: TimeDelta = TimeDelta::hours(24);
 
 /// The keys as they were last read.
 pub(crate) struct Keys(RwLock<Result<Arc<Set>, String>>);
 
 pub(crate) struct Set {
+    read_at: Instant,
     kid: String,
     pair: RsaKeyPair,
     /// RFC 7517, the public halves of all keys whose tokens may be valid.
@@ -77,6 +89,9 @@ impl Keys {
     /// A JWT of type `at+jwt` (RFC 9068), signed with the current key.
     pub(crate) fn sign(&self, claims: &impl Serialize) -> Result<String, Error> {
         let set = self.current().map_err(|_| Error::KeysNotLoaded)?;
+        if set.read_at.elapsed() > SIGNS_FOR {
+            return Err(Error::KeysNotLoaded);
+        }
         set.sign(claims).map_err(Error::Fault)
     }
 
@@ -109,7 +124,7 @@ impl Keys {
 
     async fn load(&self, db: &Db, sealer: &Sealer) -> anyhow::Result<()> {
         let mut tx = db.begin().await?;
-        let set = Set::load(&mut tx, sealer).await?;
+        let set = Set::load(&mut tx, sealer, platform::time::now()).await?;
         tx.commit().await?;
         self.replace(set);
         Ok(())
@@ -118,30 +133,35 @@ impl Keys {
 
 impl Set {
     /// The keys as they stand in the database; makes the first one in the caller's transaction.
-    pub(crate) async fn load(tx: &mut PgConnection, sealer: &Sealer) -> anyhow::Result<Self> {
-        let now = platform::time::now();
-        let mut rows = store::signing_key::list(tx, now - RETIRED_FOR).await?;
-        if !rows.iter().any(|row| row.signs) {
-            store::signing_key::lock_first(tx).await?;
-            rows = store::signing_key::list(tx, now - RETIRED_FOR).await?;
+    pub(crate) async fn load(
+        tx: &mut PgConnection,
+        sealer: &Sealer,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Self> {
+        let read_at = Instant::now();
+        let signs = |row: &Row| row.state == State::Signing;
+        let mut rows = store::signing_key::list(tx).await?;
+        if !rows.iter().any(signs) {
+            store::signing_key::lock(tx).await?;
+            rows = store::signing_key::list(tx).await?;
         }
-        if !rows.iter().any(|row| row.signs) {
+        if !rows.iter().any(signs) {
             let sealer = sealer.clone();
-            let row = spawn_blocking(move || generate(&sealer)).await??;
-            store::signing_key::insert_signing(tx, &row, now).await?;
+            let mut row = spawn_blocking(move || generate(&sealer, now)).await??;
+            // Nobody waits for it: there are no tokens yet.
+            row.state = State::Signing;
+            row.signing_at = Some(now);
+            store::signing_key::insert(tx, &row).await?;
+            rotation::record(tx, Action::KeySigning, &row.kid, &By::schedule(), now).await?;
             tracing::info!(key.id = row.kid, "made the first signing key {}", row.kid);
             rows.push(row);
         }
-        let signing = rows
-            .iter()
-            .find(|row| row.signs)
-            .context("there is no signing key")?;
-        let private_key = sealer
-            .open(PURPOSE, &signing.private_key)
-            .context("the signing key was sealed with another SEAL_KEY")?;
+        let signing = rows.iter().find(|row| signs(row));
+        let signing = signing.context("there is no signing key")?;
         Ok(Self {
+            read_at,
             kid: signing.kid.clone(),
-            pair: RsaKeyPair::from_pkcs8(&private_key).context("the signing key is damaged")?,
+            pair: open(sealer, signing)?,
             jwks: json!({ "keys": rows.iter().map(|row| &row.public_jwk).collect::<Vec<_>>() }),
         })
     }
@@ -166,8 +186,8 @@ impl Set {
     }
 }
 
-/// A fresh RSA key of 2048 bits, ready to be stored.
-fn generate(sealer: &Sealer) -> anyhow::Result<store::signing_key::Row> {
+/// A fresh RSA key of 2048 bits, ready to be published.
+fn generate(sealer: &Sealer, now: DateTime<Utc>) -> anyhow::Result<Row> {
     let pair = RsaKeyPair::generate(KeySize::Rsa2048).context("cannot make an RSA key")?;
     let private_key = pair.as_der().context("cannot write an RSA key")?;
     let public = PublicKeyComponents::<Vec<u8>>::from(pair.public_key());
@@ -175,14 +195,58 @@ fn generate(sealer: &Sealer) -> anyhow::Result<store::signing_key::Row> {
     // RFC 7638: exactly these members, in this order, without white space.
     let thumbprint = format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#);
     let kid = base64(digest(&SHA256, thumbprint.as_bytes()).as_ref());
-    Ok(store::signing_key::Row {
-        signs: true,
+    Ok(Row {
+        state: State::Published,
         private_key: sealer.seal(PURPOSE, private_key.as_ref()),
         public_jwk: json!({ "kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid, "n": n, "e": e }),
         kid,
+        created_at: now,
+        signing_at: None,
+        replaced_at: None,
+        retired_at: None,
     })
+}
+
+/// The key pair of a key that is not retired.
+fn open(sealer: &Sealer, row: &Row) -> anyhow::Result<RsaKeyPair> {
+    let private_key = sealer
+        .open(PURPOSE, &row.private_key)
+        .context("the signing key was sealed with another SEAL_KEY")?;
+    RsaKeyPair::from_pkcs8(&private_key).context("the signing key is damaged")
 }
 
 fn base64(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use platform_contract::PlatformReason;
+    use tonic::Status;
+
+    use super::*;
+
+    #[test]
+    fn a_replica_that_cannot_read_the_keys_stops_signing_after_a_while() {
+        let sealer = Sealer::from_keys([1; 32], None);
+        let row = generate(&sealer, platform::time::now()).unwrap();
+        let sign = |read_at| {
+            let keys = Keys::new();
+            keys.replace(Set {
+                read_at,
+                kid: row.kid.clone(),
+                pair: open(&sealer, &row).unwrap(),
+                jwks: json!({ "keys": [row.public_jwk] }),
+            });
+            assert!(keys.current().is_ok(), "tokens are verified all the same");
+            keys.sign(&json!({}))
+        };
+        let now = Instant::now();
+        sign(now - SIGNS_FOR + Duration::from_secs(10)).unwrap();
+        let refused = Status::from(sign(now - SIGNS_FOR).unwrap_err());
+        assert!(platform::error::Details::is(
+            &refused,
+            PlatformReason::DependencyUnavailable
+        ));
+    }
 }

@@ -1,22 +1,29 @@
 //! Knows who everybody is: accounts, organisations and sessions, and the keys that sign their tokens.
 
+mod audit;
 mod domain;
+mod expired_invitations_cleaner;
 mod expired_sessions_cleaner;
 mod grpc;
 mod http;
+mod import;
 mod keys;
+mod old_attempts_cleaner;
+mod old_audit_entries_cleaner;
 mod password;
 mod service_secrets;
+mod signing_keys_rotator;
 mod store;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod tokens;
 
-use std::{process::ExitCode, sync::Arc};
+use std::{fs::File, io::BufReader, process::ExitCode, sync::Arc};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use api::homeward::identity::v1::{
-    IDENTITY_SERVICE, UserRoleGranted, identity_service_server::IdentityServiceServer,
+    IDENTITY_SERVICE, identity_service_server::IdentityServiceServer,
 };
 use platform::{
     App, Runtime,
@@ -26,14 +33,17 @@ use platform::{
 };
 use platform_contract::Service;
 use platform_db::DbArgs;
-use platform_events::{Actor, KafkaArgs, command};
+use platform_events::{KafkaArgs, command};
 use sqlx::{Connection as _, PgConnection, migrate::Migrator};
 
 use crate::{
+    audit::By,
     grpc::Identity,
-    keys::Keys,
+    keys::{Keys, rotation::RotationArgs},
+    old_audit_entries_cleaner::AuditArgs,
     password::{PasswordArgs, Passwords},
     service_secrets::ServiceSecrets,
+    throttle::{Throttle, ThrottleArgs},
     tokens::{TokenArgs, Tokens},
 };
 
@@ -63,9 +73,21 @@ struct Config {
     tokens: TokenArgs,
     #[command(flatten)]
     passwords: PasswordArgs,
+    #[command(flatten)]
+    throttle: ThrottleArgs,
+    #[command(flatten)]
+    rotation: RotationArgs,
+    #[command(flatten)]
+    audit: AuditArgs,
     /// By which services prove who they are: `catalog=<secret>,bff=<secret>`.
     #[arg(env = "SERVICE_SECRETS")]
     service_secrets: Secret,
+}
+
+#[derive(clap::Args)]
+struct ImportArgs {
+    /// One account per line: `email`, `display_name`, `kind`, `password_hash`, and maybe `created_at`.
+    file: std::path::PathBuf,
 }
 
 #[derive(clap::Args)]
@@ -88,6 +110,16 @@ fn main() -> ExitCode {
             events,
         )
         .command_with::<GrantArgs>("grant", "Gives a user a global role.", grant)
+        .command_with::<keys::command::Args>(
+            "keys",
+            "Shows the signing keys, and rotates and retires them out of turn.",
+            keys::command::run,
+        )
+        .command_with::<ImportArgs>(
+            "import",
+            "Makes accounts with bcrypt hashes from a file of JSON lines.",
+            import,
+        )
         .main(start)
 }
 
@@ -118,18 +150,23 @@ async fn grant(config: Config, args: GrantArgs) -> anyhow::Result<()> {
     let user = store::user::find(&mut tx, &email.key)
         .await?
         .context("no account has this e-mail address")?;
-    if store::user::grant(&mut tx, user, &args.role, platform::time::now()).await? {
-        let granted = UserRoleGranted {
-            user_id: user.0.to_string(),
-            version: store::user::raise_version(&mut tx, user).await?,
-            role: args.role.clone(),
-            organisation_id: String::new(),
-        };
-        // A replica of the service sends it.
-        platform_events::publish(&mut tx, &granted, Actor::service("identity")).await?;
-    }
+    // A replica of the service sends the event.
+    let (by, now) = (By::command(), platform::time::now());
+    grpc::roles::give(&mut tx, user, &args.role, by, now).await?;
     tx.commit().await?;
     println!("user {} is {}", user.0, args.role);
+    Ok(())
+}
+
+async fn import(config: Config, args: ImportArgs) -> anyhow::Result<()> {
+    let file = File::open(&args.file).context("cannot open the file")?;
+    let mut conn = PgConnection::connect(&config.db.database_url.expose())
+        .await
+        .context("cannot connect to the database")?;
+    let report = |line: u64, problem: &str| eprintln!("line {line}: {problem}");
+    let done = import::run(&mut conn, BufReader::new(file), report).await?;
+    println!("{done}");
+    ensure!(done.refused == 0, "not every line was imported");
     Ok(())
 }
 
@@ -139,7 +176,8 @@ async fn start(rt: &mut Runtime, config: Config) -> anyhow::Result<()> {
     let keys = Arc::new(Keys::new());
     let identity = Identity {
         db: db.clone(),
-        passwords: Passwords::new(&config.passwords)?,
+        passwords: Passwords::new(&config.passwords, rt.registry())?,
+        throttle: Throttle::new(sealer.clone(), config.throttle),
         tokens: Tokens::new(keys.clone(), sealer.clone(), &config.auth, &config.tokens)?,
         service_secrets: ServiceSecrets::new(config.service_secrets)?,
     };
@@ -167,8 +205,24 @@ async fn start(rt: &mut Runtime, config: Config) -> anyhow::Result<()> {
         platform_events::revocations(kafka, verifier, api::EVENTS, stop)
     });
     rt.spawn("signing-keys-reader", {
-        let (db, sealer) = (db.clone(), sealer.clone());
+        let (db, sealer, keys) = (db.clone(), sealer.clone(), keys.clone());
         move |stop| async move { keys.keep_loaded(&db, &sealer, stop).await }
+    });
+    rt.spawn("signing-keys-rotator", {
+        let db = db.clone();
+        move |stop| signing_keys_rotator::run(db, sealer, config.rotation, keys, stop)
+    });
+    rt.spawn("old-audit-entries-cleaner", {
+        let db = db.clone();
+        move |stop| old_audit_entries_cleaner::run(db.pool().clone(), config.audit, stop)
+    });
+    rt.spawn("expired-invitations-cleaner", {
+        let db = db.clone();
+        move |stop| expired_invitations_cleaner::run(db.pool().clone(), stop)
+    });
+    rt.spawn("old-attempts-cleaner", {
+        let db = db.clone();
+        move |stop| old_attempts_cleaner::run(db.pool().clone(), stop)
     });
     rt.spawn("expired-sessions-cleaner", move |stop| {
         expired_sessions_cleaner::run(db.pool().clone(), stop)

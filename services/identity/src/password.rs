@@ -1,5 +1,8 @@
 //! Checks and makes password hashes, so many at a time as settings allow, and sheds the rest:
 //! each costs tens of milliseconds and megabytes, and anybody can ask for one.
+//!
+//! New hashes are argon2id. Accounts that were imported come with bcrypt hashes, which are checked
+//! on the same threads, and replaced when their password is known.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,6 +11,11 @@ use argon2::{
     Algorithm, Argon2, Params, Version,
     password_hash::{self, PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
 };
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::spawn_blocking,
@@ -15,6 +23,9 @@ use tokio::{
 };
 
 use crate::domain::Error;
+
+/// Twice the work with each step: this is about a second, and anybody can ask for it.
+const BCRYPT_COST_MAX: u32 = 14;
 
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct PasswordArgs {
@@ -52,10 +63,19 @@ pub(crate) struct Passwords {
     /// One permit for each that is worked on.
     threads: Arc<Semaphore>,
     queue_age_max: Duration,
+    metrics: Metrics,
+}
+
+/// What a check has shown.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) matches: bool,
+    /// A hash of the same password by the present settings, where the stored one is by others.
+    pub(crate) renewed: Option<String>,
 }
 
 impl Passwords {
-    pub(crate) fn new(args: &PasswordArgs) -> anyhow::Result<Self> {
+    pub(crate) fn new(args: &PasswordArgs, registry: &mut Registry) -> anyhow::Result<Self> {
         let threads = match args.password_threads {
             Some(threads) => threads,
             None => std::thread::available_parallelism().map_or(1, usize::from),
@@ -75,6 +95,7 @@ impl Passwords {
             places: Arc::new(Semaphore::new(threads + args.password_queue_max)),
             threads: Arc::new(Semaphore::new(threads)),
             queue_age_max: args.password_queue_age_max,
+            metrics: Metrics::new(registry),
         })
     }
 
@@ -85,45 +106,169 @@ impl Passwords {
     }
 
     /// Whether `stored` is a hash of the password. Without one the answer is no, after the same work.
-    pub(crate) async fn verify(
+    pub(crate) async fn check(
         &self,
         password: String,
         stored: Option<&str>,
-    ) -> Result<bool, Error> {
+    ) -> Result<Checked, Error> {
         let argon2 = self.argon2.clone();
         let known = stored.is_some();
         let stored = stored.map_or_else(|| self.nobody.clone(), Arc::from);
-        let matches = self
-            .run(move || verify(&argon2, &password, &stored))
-            .await?;
-        Ok(matches && known)
+        let outdated = scheme(&stored) != scheme(&self.nobody);
+        let checks = self.metrics.checks(scheme(&stored));
+        self.run(move || {
+            checks.inc();
+            let matches = verify(&argon2, &password, &stored)? && known;
+            let renew = matches && outdated;
+            let renewed = renew.then(|| hash(&argon2, &password)).transpose()?;
+            Ok(Checked { matches, renewed })
+        })
+        .await
+    }
+
+    /// Refuses what would find no place, before anything else is done for it.
+    pub(crate) fn look_for_room(&self) -> Result<(), Error> {
+        match self.places.available_permits() {
+            0 => Err(self.refuse()),
+            _ => Ok(()),
+        }
     }
 
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
     ) -> Result<T, Error> {
-        let permits = self.admit().await?;
-        // The permits go with the work: it cannot be stopped, also when its caller has gone.
+        let turn = self.admit().await?;
+        // The turn goes with the work: it cannot be stopped, also when its caller has gone.
         let done = spawn_blocking(move || {
-            let _permits = permits;
+            let _turn = turn;
             work()
         });
         Ok(done.await.context("a password thread has ended")??)
     }
 
-    async fn admit(&self) -> Result<[OwnedSemaphorePermit; 2], Error> {
-        let overloaded = Error::LoginOverloaded {
-            retry_after: self.queue_age_max,
-        };
+    async fn admit(&self) -> Result<Turn, Error> {
         let Ok(place) = self.places.clone().try_acquire_owned() else {
-            return Err(overloaded);
+            return Err(self.refuse());
         };
+        let waits = Counted::new(&self.metrics.waiting);
         match timeout(self.queue_age_max, self.threads.clone().acquire_owned()).await {
-            Ok(Ok(thread)) => Ok([place, thread]),
-            _ => Err(overloaded),
+            Ok(Ok(thread)) => {
+                drop(waits);
+                Ok(Turn {
+                    _permits: [place, thread],
+                    _works: Counted::new(&self.metrics.working),
+                })
+            }
+            _ => Err(self.refuse()),
         }
     }
+
+    fn refuse(&self) -> Error {
+        self.metrics.refused.inc();
+        Error::LoginOverloaded {
+            retry_after: self.queue_age_max,
+        }
+    }
+}
+
+/// The right to use a thread, as long as it is held.
+struct Turn {
+    _permits: [OwnedSemaphorePermit; 2],
+    _works: Counted,
+}
+
+/// One more in a gauge, as long as it is held.
+struct Counted(Gauge);
+
+impl Counted {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+struct Metrics {
+    checks: Family<Scheme, Counter>,
+    refused: Counter,
+    waiting: Gauge,
+    working: Gauge,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Scheme {
+    scheme: String,
+}
+
+impl Metrics {
+    fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            checks: Family::default(),
+            refused: Counter::default(),
+            waiting: Gauge::default(),
+            working: Gauge::default(),
+        };
+        registry.register(
+            "password_checks",
+            "Passwords held against a hash, by its algorithm and parameters",
+            metrics.checks.clone(),
+        );
+        registry.register(
+            "passwords_refused",
+            "Passwords that found no place in the queue, or waited in it for too long",
+            metrics.refused.clone(),
+        );
+        registry.register(
+            "passwords_waiting",
+            "Passwords that wait for a thread",
+            metrics.waiting.clone(),
+        );
+        registry.register(
+            "passwords_working",
+            "Passwords that are being checked or hashed",
+            metrics.working.clone(),
+        );
+        metrics
+    }
+
+    fn checks(&self, scheme: &str) -> Counter {
+        let scheme = scheme.to_owned();
+        self.checks.get_or_create(&Scheme { scheme }).clone()
+    }
+}
+
+/// What is wrong with a hash that shall be imported, if anything.
+pub(crate) fn importable(hash: &str) -> Result<(), &'static str> {
+    // Those of `$2x$` were made by a faulty program.
+    if !["$2a$", "$2b$", "$2y$"]
+        .iter()
+        .any(|version| hash.starts_with(version))
+    {
+        return Err("is no bcrypt hash of version 2a, 2b or 2y");
+    }
+    match hash.parse::<bcrypt::HashParts>() {
+        Ok(parts) if (4..=BCRYPT_COST_MAX).contains(&parts.get_cost()) => Ok(()),
+        Ok(_) => Err("has a cost that is not 4 to 14"),
+        Err(_) => Err("is no bcrypt hash"),
+    }
+}
+
+fn is_bcrypt(hash: &str) -> bool {
+    hash.starts_with("$2")
+}
+
+/// Algorithm and parameters of a hash: all in front of its salt.
+fn scheme(hash: &str) -> &str {
+    // In a hash of bcrypt the salt stands in one part with the rest.
+    let parts_behind = if is_bcrypt(hash) { 1 } else { 2 };
+    let scheme = hash.rsplitn(parts_behind + 1, '$').nth(parts_behind);
+    scheme.unwrap_or_default().trim_start_matches('$')
 }
 
 fn hash(argon2: &Argon2<'_>, password: &str) -> anyhow::Result<String> {
@@ -135,6 +280,10 @@ fn hash(argon2: &Argon2<'_>, password: &str) -> anyhow::Result<String> {
 
 /// The hash names its algorithm and parameters; those of the settings are for new ones.
 fn verify(argon2: &Argon2<'_>, password: &str, stored: &str) -> anyhow::Result<bool> {
+    if is_bcrypt(stored) {
+        // As everywhere, of a long password the first 72 bytes count.
+        return bcrypt::verify(password, stored).map_err(|error| anyhow!("a stored hash: {error}"));
+    }
     let stored = PasswordHash::new(stored).map_err(|error| anyhow!("a stored hash: {error}"))?;
     match argon2.verify_password(password.as_bytes(), &stored) {
         Ok(()) => Ok(true),
@@ -160,12 +309,15 @@ mod tests {
             password_queue_max: queue_max,
             password_queue_age_max: queue_age_max,
         };
-        Arc::new(Passwords::new(&args).unwrap())
+        Arc::new(Passwords::new(&args, &mut Registry::default()).unwrap())
     }
 
     fn check(passwords: &Arc<Passwords>) -> impl Future<Output = Result<bool, Error>> + use<> {
         let passwords = passwords.clone();
-        async move { passwords.verify("guess".to_owned(), None).await }
+        async move {
+            let checked = passwords.check("guess".to_owned(), None).await?;
+            Ok(checked.matches)
+        }
     }
 
     #[tokio::test]
@@ -173,9 +325,9 @@ mod tests {
         let passwords = passwords(1, 0, Duration::from_secs(10));
         let hash = passwords.hash("correct horse".to_owned()).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{hash}");
-        let verify = |password: &str| passwords.verify(password.to_owned(), Some(&hash));
-        assert!(verify("correct horse").await.unwrap());
-        assert!(!verify("battery staple").await.unwrap());
+        let check = |password: &str| passwords.check(password.to_owned(), Some(&hash));
+        assert!(check("correct horse").await.unwrap().matches);
+        assert!(!check("battery staple").await.unwrap().matches);
         let again = passwords.hash("correct horse".to_owned()).await.unwrap();
         assert_ne!(hash, again, "each has its own salt");
     }
@@ -235,5 +387,57 @@ mod tests {
         assert!(waiting.is_err());
         drop(held);
         assert_eq!(passwords.places.available_permits(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_hash_by_other_settings_is_renewed_when_its_password_is_known() {
+        let passwords = passwords(1, 0, Duration::from_secs(10));
+        let other = Argon2::new(
+            Algorithm::Argon2id,
+            Version::V0x13,
+            Params::new(64, 2, 1, None).unwrap(),
+        );
+        for stored in [
+            hash(&other, "correct horse").unwrap(),
+            bcrypt::hash("correct horse", 4).unwrap(),
+        ] {
+            let check = |password: &str| passwords.check(password.to_owned(), Some(&stored));
+            let wrong = check("battery staple").await.unwrap();
+            assert!(!wrong.matches && wrong.renewed.is_none());
+            let right = check("correct horse").await.unwrap();
+            let renewed = right.renewed.unwrap();
+            assert_eq!(scheme(&renewed), "argon2id$v=19$m=64,t=1,p=1");
+            let again = passwords.check("correct horse".to_owned(), Some(&renewed));
+            let again = again.await.unwrap();
+            assert!(again.matches && again.renewed.is_none());
+        }
+    }
+
+    #[test]
+    fn only_hashes_of_bcrypt_that_take_no_longer_than_a_second_are_importable() {
+        let hash = |version: &str, cost: &str| {
+            format!("${version}${cost}$abcdefghijklmnopqrstuuabcdefghijklmnopqrstuvwxyzabcde")
+        };
+        for version in ["2a", "2b", "2y"] {
+            assert_eq!(importable(&hash(version, "04")), Ok(()));
+            assert_eq!(importable(&hash(version, "14")), Ok(()));
+        }
+        for cost in ["03", "15", "31", "99"] {
+            assert_eq!(
+                importable(&hash("2b", cost)),
+                Err("has a cost that is not 4 to 14")
+            );
+        }
+        for bad in [
+            hash("2x", "10"),
+            hash("2b", "xx"),
+            hash("2b", "10") + "x",
+            "$2b$10$".to_owned(),
+            "$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$aGFzaA".to_owned(),
+            String::new(),
+        ] {
+            assert!(importable(&bad).is_err(), "{bad}");
+        }
+        assert_eq!(scheme(&hash("2b", "12")), "2b$12");
     }
 }

@@ -2,12 +2,20 @@
 
 mod access;
 mod accounts;
+mod audit;
 mod events;
+mod import;
+mod invitations;
 mod keys;
 mod members;
 mod process;
 mod revocation;
+mod roles;
+mod rotation;
+mod rotation_under_load;
 mod sessions;
+mod storm;
+mod throttle;
 
 use std::sync::{
     Arc,
@@ -80,7 +88,12 @@ impl World {
         let seal_key = platform_testkit::secret();
         let sealer = Sealer::from_keys(parse_key(&seal_key).unwrap(), None);
         let keys = Arc::new(Keys::new());
-        keys.replace(Set::load(&mut db.connect().await, &sealer).await.unwrap());
+        let now = platform::time::now();
+        keys.replace(
+            Set::load(&mut db.connect().await, &sealer, now)
+                .await
+                .unwrap(),
+        );
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let issuer = format!("http://{}", listener.local_addr().unwrap());

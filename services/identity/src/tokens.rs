@@ -22,7 +22,7 @@ const REFRESH: &str = "refresh-token";
 const REFRESH_BODY_BYTES: usize = 16 + 8;
 const REFRESH_BYTES: usize = REFRESH_BODY_BYTES + 32;
 /// The product's own applications, until applications are registered.
-const CLIENT_ID: &str = "homeward";
+pub(crate) const CLIENT_ID: &str = "homeward";
 
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct TokenArgs {

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::{Answer, Identity, ids, kind, say, session_id, user_id};
 use crate::{
+    audit::{Action, Entry},
     domain::{Error, Kind, Membership, Organisation, OrganisationId, Role, UserId},
     store,
 };
@@ -73,6 +74,11 @@ pub(super) async fn register(
         };
         store::organisation::insert(&mut tx, &organisation).await?;
         store::member::insert(&mut tx, &founder).await?;
+        let entry = Entry::new(Action::MemberAdded, &caller)
+            .to(user.id)
+            .within(organisation.id)
+            .role(founder.role.as_str());
+        store::audit::insert(&mut tx, &entry, now).await?;
         response.organisation_id = organisation.id.0.to_string();
     }
     let registered = UserRegistered {
@@ -165,12 +171,9 @@ pub(super) async fn change_password(
         return Ok(Response::new(response));
     }
     let stored = store::user::password_hash(&mut *identity.begin().await?, user_id(user)).await?;
-    let matches = identity
-        .passwords
-        .verify(current, stored.as_deref())
-        .await?;
+    let checked = identity.passwords.check(current, stored.as_deref()).await?;
     let stored = stored
-        .filter(|_| matches)
+        .filter(|_| checked.matches)
         .ok_or(Error::CredentialsInvalid)?;
     let hash = identity.passwords.hash(new).await?;
 
@@ -191,6 +194,8 @@ pub(super) async fn change_password(
         access_version: raised.access_version,
     };
     say(&mut tx, revoked, &caller).await?;
+    let entry = Entry::new(Action::PasswordChanged, &caller).to(user_id(user));
+    store::audit::insert(&mut tx, &entry, now).await?;
     let response = ChangePasswordResponse {
         access_version: raised.access_version,
     };

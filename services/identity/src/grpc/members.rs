@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::{Answer, Identity, role, say, user_id};
 use crate::{
+    audit::{Action, Entry},
     domain::{Error, Membership, OrganisationId, Role, UserId},
     store,
 };
@@ -70,7 +71,8 @@ pub(super) async fn add(
         return Err(Error::OrganisationNotFound.into());
     }
     let user_id = added.user_id.ok_or(Error::UserNotFound)?;
-    granted(&mut tx, organisation, user_id, role, &caller).await?;
+    let entry = Entry::new(Action::MemberAdded, &caller);
+    granted(&mut tx, organisation, user_id, role, entry, now).await?;
     let membership = Membership {
         organisation_id: organisation,
         user_id,
@@ -109,13 +111,15 @@ pub(super) async fn update(
     if !store::member::has_owner(&mut tx, organisation).await? {
         return Err(Error::LastOwner.into());
     }
+    let now = platform::time::now();
+    let entry = Entry::new(Action::MemberUpdated, &caller);
     match role.cmp(&updated.role_before) {
         Ordering::Less => {
-            let lost = updated.role_before;
-            revoked(&mut tx, organisation, member, lost, Some(role), &caller).await?;
+            let lost = (updated.role_before, Some(role));
+            revoked(&mut tx, organisation, member, lost, entry, now).await?;
         }
         Ordering::Equal => {}
-        Ordering::Greater => granted(&mut tx, organisation, member, role, &caller).await?,
+        Ordering::Greater => granted(&mut tx, organisation, member, role, entry, now).await?,
     }
     let membership = Membership {
         organisation_id: organisation,
@@ -154,19 +158,22 @@ pub(super) async fn remove(
     if !store::member::has_owner(&mut tx, organisation).await? {
         return Err(Error::LastOwner.into());
     }
-    revoked(&mut tx, organisation, member, lost, None, &caller).await?;
+    let entry = Entry::new(Action::MemberRemoved, &caller);
+    let now = platform::time::now();
+    revoked(&mut tx, organisation, member, (lost, None), entry, now).await?;
     let response = RemoveMemberResponse {};
     tx.finish(&response).await?;
     Ok(Response::new(response))
 }
 
-/// Counts and says that a member is more than before.
-async fn granted(
+/// Counts, says and records that a member is more than before.
+pub(super) async fn granted(
     tx: &mut PgConnection,
     organisation: OrganisationId,
     user: UserId,
     role: Role,
-    by: &Caller,
+    entry: Entry,
+    now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let granted = UserRoleGranted {
         user_id: user.0.to_string(),
@@ -174,17 +181,19 @@ async fn granted(
         role: role.as_str().to_owned(),
         organisation_id: organisation.0.to_string(),
     };
-    say(tx, granted, by).await
+    say(tx, granted, entry.by.actor.clone()).await?;
+    let entry = entry.to(user).within(organisation).role(role.as_str());
+    store::audit::insert(tx, &entry, now).await
 }
 
-/// Counts and says that a member is less than before, and voids the tokens that do not know it.
+/// Counts, says and records that a member is less than before, and voids the tokens that do not know it.
 async fn revoked(
     tx: &mut PgConnection,
     organisation: OrganisationId,
     user: UserId,
-    lost: Role,
-    remaining: Option<Role>,
-    by: &Caller,
+    (lost, remaining): (Role, Option<Role>),
+    entry: Entry,
+    now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let raised = store::user::raise_access_version(tx, user).await?;
     let revoked = UserRoleRevoked {
@@ -195,7 +204,10 @@ async fn revoked(
         access_version: raised.access_version,
         remaining_role: remaining.map_or_else(String::new, |role| role.as_str().to_owned()),
     };
-    say(tx, revoked, by).await
+    say(tx, revoked, entry.by.actor.clone()).await?;
+    let role = remaining.unwrap_or(lost);
+    let entry = entry.to(user).within(organisation).role(role.as_str());
+    store::audit::insert(tx, &entry, now).await
 }
 
 /// Those who do not belong to an organisation do not learn whether there is such a member.
@@ -207,6 +219,6 @@ async fn not_found(tx: &mut PgConnection, organisation: OrganisationId, caller: 
     }
 }
 
-fn member_role(fields: &mut FieldErrors, value: i32) -> Role {
+pub(super) fn member_role(fields: &mut FieldErrors, value: i32) -> Role {
     role(fields.choice::<MemberRole>("role", value)).unwrap_or(Role::Member)
 }

@@ -2,15 +2,16 @@
 
 use api::homeward::identity::v1::{
     BatchGetOrganisationsRequest, BatchGetOrganisationsResponse, CreateOrganisationRequest,
-    CreateOrganisationResponse, UserRoleGranted,
+    CreateOrganisationResponse,
 };
 use platform::{auth::Caller, error::FieldErrors};
 use platform_db::Begun;
 use tonic::{Request, Response};
 use uuid::Uuid;
 
-use super::{Answer, Identity, ids, say, user_id};
+use super::{Answer, Identity, ids, members::granted, user_id};
 use crate::{
+    audit::{Action, Entry},
     domain::{Membership, Organisation, OrganisationId, Role},
     store,
 };
@@ -45,13 +46,8 @@ pub(super) async fn create(
     };
     store::organisation::insert(&mut tx, &organisation).await?;
     store::member::insert(&mut tx, &founder).await?;
-    let granted = UserRoleGranted {
-        user_id: user.0.to_string(),
-        version: store::user::raise_version(&mut tx, user).await?,
-        role: founder.role.as_str().to_owned(),
-        organisation_id: organisation.id.0.to_string(),
-    };
-    say(&mut tx, granted, &caller).await?;
+    let entry = Entry::new(Action::MemberAdded, &caller);
+    granted(&mut tx, organisation.id, user, founder.role, entry, now).await?;
     let response = CreateOrganisationResponse {
         organisation: Some(organisation.into()),
     };

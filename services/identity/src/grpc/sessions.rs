@@ -7,7 +7,6 @@ use api::homeward::identity::v1::{
 };
 use chrono::{DateTime, Utc};
 use platform::{auth::Caller, error::FieldErrors};
-use platform_events::Actor;
 use sqlx::PgConnection;
 use tonic::{Request, Response};
 use uuid::Uuid;
@@ -18,14 +17,20 @@ use super::{
     commit, say, session_id, timestamp, user_id,
 };
 use crate::{
+    audit::{Action, By, Entry},
     domain::{Acting, Error, OrganisationId, Session, SessionId, Turn, User, UserId},
-    store::{self, session::End},
+    store::{self, session::End, user::Known},
+    throttle::Attempt,
+    tokens::CLIENT_ID,
 };
 
 pub(super) async fn login(
     identity: &Identity,
     request: Request<LoginRequest>,
 ) -> Answer<LoginResponse> {
+    let address = identity
+        .throttle
+        .client_address(request.metadata(), &identity.service_secrets);
     let request = request.into_inner();
     let mut fields = FieldErrors::default();
     let email = fields.email("email", &request.email);
@@ -34,19 +39,24 @@ pub(super) async fn login(
     let asked = asked.map(OrganisationId);
     fields.check()?;
 
-    // From here on an unknown address takes the steps of a wrong password.
-    let known = store::user::find_known(&mut *identity.begin().await?, &email.key).await?;
-    let hash = known.as_ref().map(|known| known.hash.as_str());
-    let matches = identity.passwords.verify(password, hash).await?;
-    let known = known.filter(|_| matches).ok_or(Error::CredentialsInvalid)?;
-
+    let mut attempt = identity.throttle.attempt(&email.key, address);
+    let (known, renewed) = prove(identity, &mut attempt, &email.key, password).await?;
     let now = platform::time::now();
     let mut tx = identity.begin().await?;
-    if !store::user::keep_password(&mut tx, known.id, &known.hash).await? {
-        return Err(Error::CredentialsInvalid.into());
+    let (id, changed_at) = (known.id, known.changed_at);
+    let kept = match renewed {
+        Some(hash) => store::user::renew_hash(&mut tx, id, changed_at, &hash).await?,
+        None => store::user::keep_password(&mut tx, id, changed_at).await?,
+    };
+    if !kept {
+        drop(tx);
+        return Err(failed(identity, Some(id)).await.into());
     }
     let acting = store::member::acting(&mut tx, known.id, asked).await?;
     if asked.is_some() && acting.is_none() {
+        // The password was right.
+        attempt.refund(&mut tx).await?;
+        commit(tx).await?;
         return Err(Error::OrganisationNotFound.into());
     }
     let session = Session {
@@ -67,18 +77,63 @@ pub(super) async fn login(
         session_id: session.id.0.to_string(),
     };
     // The call came from nobody, and now it is known from whom.
-    let by = Actor {
-        id: user.id.0.to_string(),
-        kind: user.kind.principal().to_owned(),
-        organisation: organisation.map(|id| id.0),
-    };
-    say(&mut tx, authed, by).await?;
+    let by = By::user(&user, organisation, CLIENT_ID);
+    say(&mut tx, authed, by.actor.clone()).await?;
+    let entry = Entry::new(Action::Login, by)
+        .to(user.id)
+        .within(organisation)
+        .object(session.id.0);
+    store::audit::insert(&mut tx, &entry, now).await?;
+    attempt.succeed(&mut tx, user.id, now).await?;
     let tokens = tokens(identity, &user, &session, acting, now)?;
     commit(tx).await?;
     Ok(Response::new(LoginResponse {
         tokens: Some(tokens),
         user: Some(user.into()),
     }))
+}
+
+/// Who it is, and maybe a new hash of the password. An unknown address takes the steps of a wrong password.
+async fn prove(
+    identity: &Identity,
+    attempt: &mut Attempt,
+    name: &str,
+    password: String,
+) -> Result<(Known, Option<String>), Error> {
+    identity.passwords.look_for_room()?;
+    let mut tx = identity.begin().await?;
+    attempt.charge(&mut tx, platform::time::now()).await?;
+    let known = store::user::find_known(&mut tx, name).await?;
+    commit(tx).await?;
+    let hash = known.as_ref().map(|known| known.hash.as_str());
+    let checked = match identity.passwords.check(password, hash).await {
+        Ok(checked) => checked,
+        Err(error) => {
+            let mut tx = identity.begin().await?;
+            attempt.refund(&mut tx).await?;
+            commit(tx).await?;
+            return Err(error);
+        }
+    };
+    match known {
+        Some(known) if checked.matches => Ok((known, checked.renewed)),
+        known => Err(failed(identity, known.map(|known| known.id)).await),
+    }
+}
+
+/// Records a login that failed, of nobody if the name is not known; answers what it failed with.
+async fn failed(identity: &Identity, user: Option<UserId>) -> Error {
+    let by = By {
+        client_id: CLIENT_ID.to_owned(),
+        ..By::from(&Caller::Nobody)
+    };
+    let entry = Entry::new(Action::LoginFailed, by).to(user);
+    let recorded = async {
+        let mut tx = identity.begin().await?;
+        store::audit::insert(&mut tx, &entry, platform::time::now()).await?;
+        commit(tx).await
+    };
+    recorded.await.err().unwrap_or(Error::CredentialsInvalid)
 }
 
 pub(super) async fn refresh(
@@ -100,7 +155,7 @@ pub(super) async fn refresh(
         Turn::Invalid => return Err(Error::RefreshTokenInvalid.into()),
         Turn::Reused => {
             // The lock is ours, so it has not ended yet.
-            end(&mut tx, id, session.user_id, End::Reuse, Actor::nobody()).await?;
+            end(&mut tx, id, session.user_id, End::Reuse, &Caller::Nobody).await?;
             commit(tx).await?;
             tracing::warn!(session.id = %id.0, "a used refresh token came back, ended session {}", id.0);
             return Err(Error::RefreshTokenReused.into());
@@ -152,15 +207,16 @@ pub(super) async fn logout(
     Ok(Response::new(LogoutResponse {}))
 }
 
-/// Ends a session and says so, unless it has ended already.
+/// Ends a session, says so and records it, unless it has ended already.
 async fn end(
     tx: &mut PgConnection,
     session: SessionId,
     user: UserId,
     why: End,
-    by: impl Into<Actor>,
+    by: &Caller,
 ) -> Result<(), Error> {
-    if !store::session::end(tx, session, user, why, platform::time::now()).await? {
+    let now = platform::time::now();
+    if !store::session::end(tx, session, user, why, now).await? {
         return Ok(());
     }
     let ended = UserSessionEnded {
@@ -168,7 +224,13 @@ async fn end(
         version: store::user::raise_version(tx, user).await?,
         session_id: session.0.to_string(),
     };
-    say(tx, ended, by).await
+    say(tx, ended, by).await?;
+    let action = match why {
+        End::Reuse => Action::RefreshTokenReused,
+        End::Logout | End::Password => Action::Logout,
+    };
+    let entry = Entry::new(action, by).to(user).object(session.0);
+    store::audit::insert(tx, &entry, now).await
 }
 
 pub(super) async fn switch_organisation(

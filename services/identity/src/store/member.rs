@@ -17,7 +17,11 @@ pub(crate) async fn insert(conn: &mut PgConnection, member: &Membership) -> Resu
         member.created_at,
     )
     .execute(conn)
-    .await?;
+    .await
+    .map_err(|error| match super::constraint(&error) {
+        Some("memberships_pkey") => Error::MemberExists,
+        _ => error.into(),
+    })?;
     Ok(())
 }
 
@@ -59,6 +63,25 @@ pub(crate) async fn exists(
     .fetch_one(conn)
     .await?;
     Ok(exists)
+}
+
+/// Whether the user owns or manages the organisation.
+pub(crate) async fn manages(
+    conn: &mut PgConnection,
+    organisation: OrganisationId,
+    user: UserId,
+) -> Result<bool, Error> {
+    let manages = sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+            SELECT FROM memberships
+            WHERE organisation_id = $1 AND user_id = $2 AND role IN ('owner', 'manager')
+        ) AS "manages!""#,
+        organisation.0,
+        user.0,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(manages)
 }
 
 pub(crate) async fn list_of_user(

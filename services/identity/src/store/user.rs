@@ -7,6 +7,8 @@ use crate::domain::{Error, Kind, User, UserId};
 pub(crate) struct Known {
     pub(crate) id: UserId,
     pub(crate) hash: String,
+    /// Since when this is the password, however it is hashed.
+    pub(crate) changed_at: DateTime<Utc>,
 }
 
 pub(crate) struct New<'a> {
@@ -114,7 +116,7 @@ pub(crate) async fn find_known(
 ) -> Result<Option<Known>, Error> {
     let known = sqlx::query_as!(
         Known,
-        r#"SELECT users.id AS "id: UserId", passwords.hash
+        r#"SELECT users.id AS "id: UserId", passwords.hash, passwords.changed_at
         FROM users
         JOIN passwords ON passwords.user_id = users.id
         WHERE users.email_key = $1"#,
@@ -135,23 +137,43 @@ pub(crate) async fn password_hash(
     Ok(hash)
 }
 
-/// Whether `hash` still is the user's; if so, until the end of the transaction.
+/// Whether the user's password still is that of `changed_at`; if so, until the end of the transaction.
 pub(crate) async fn keep_password(
     conn: &mut PgConnection,
     id: UserId,
-    hash: &str,
+    changed_at: DateTime<Utc>,
 ) -> Result<bool, Error> {
     let kept = sqlx::query!(
         "SELECT user_id
         FROM passwords
-        WHERE user_id = $1 AND hash = $2
+        WHERE user_id = $1 AND changed_at = $2
         FOR SHARE",
         id.0,
-        hash,
+        changed_at,
     )
     .fetch_optional(conn)
     .await?;
     Ok(kept.is_some())
+}
+
+/// Stores another hash of the same password; false when the password is not that of `changed_at` any more.
+pub(crate) async fn renew_hash(
+    conn: &mut PgConnection,
+    id: UserId,
+    changed_at: DateTime<Utc>,
+    hash: &str,
+) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "UPDATE passwords
+        SET hash = $3
+        WHERE user_id = $1 AND changed_at = $2",
+        id.0,
+        changed_at,
+        hash,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// Replaces `before`; false when it is not the user's hash any more.
@@ -169,26 +191,6 @@ pub(crate) async fn replace_password(
         id.0,
         before,
         after,
-        now,
-    )
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// Gives a global role; false when the user holds it already.
-pub(crate) async fn grant(
-    conn: &mut PgConnection,
-    id: UserId,
-    role: &str,
-    now: DateTime<Utc>,
-) -> Result<bool, Error> {
-    let done = sqlx::query!(
-        "INSERT INTO user_roles (user_id, role, granted_at)
-        VALUES ($1, $2, $3)
-        ON CONFLICT ON CONSTRAINT user_roles_pkey DO NOTHING",
-        id.0,
-        role,
         now,
     )
     .execute(conn)

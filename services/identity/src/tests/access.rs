@@ -1,10 +1,16 @@
 //! The matrix: who may call what. The outcomes stand in `access.tsv`.
 
 use api::homeward::identity::v1::*;
+use chrono::{DateTime, Utc};
 use platform_contract::Method;
 use platform_testkit::access::{Call, Principal, check_grpc};
 
-use super::{members::add, *};
+use super::{
+    invitations::invite,
+    members::add,
+    roles::{grant_request, revoke_request},
+    *,
+};
 use crate::domain::{self, SessionId, UserId};
 
 /// One new cast per call, so that no call disturbs another.
@@ -15,6 +21,8 @@ struct Cast {
     member: Person,
     /// Somebody to be added.
     outsider: Person,
+    /// For the outsider, or for the caller who is to accept it.
+    invitation: CreateInvitationResponse,
 }
 
 impl Cast {
@@ -29,7 +37,8 @@ impl Cast {
                 let (person, session) = world.somebody(UserKind::Mover).await;
                 // Too low a role in the organisation is a wrong role as well.
                 let role = match method {
-                    "AddMember" | "RemoveMember" => Some(MemberRole::Member),
+                    "AddMember" | "RemoveMember" | "CreateInvitation" | "RevokeInvitation"
+                    | "ListInvitations" => Some(MemberRole::Member),
                     "UpdateMember" => Some(MemberRole::Manager),
                     _ => None,
                 };
@@ -39,14 +48,25 @@ impl Cast {
                 Some((person, session))
             }
             Principal::OtherOrganisation => Some(world.somebody(UserKind::Business).await),
+            // Who accepts is not a member yet.
+            _ if method == "AcceptInvitation" => Some(world.somebody(UserKind::Mover).await),
             _ => None,
         };
         let outsider = world.register(UserKind::Mover).await;
+        let invited = match (&caller, principal) {
+            (Some((person, _)), Principal::RightRole) => person,
+            _ => &outsider,
+        };
+        let role = MemberRole::Member;
+        let invitation = invite(world, &owner.1, &owner.0, &invited.email, role)
+            .await
+            .unwrap();
         Cast {
             owner,
             caller,
             member,
             outsider,
+            invitation,
         }
     }
 
@@ -101,6 +121,27 @@ impl Cast {
                 user_id,
             }),
             "SwitchOrganisation" => Call::new(&SwitchOrganisationRequest { organisation_id }),
+            "CreateInvitation" => Call::new(&CreateInvitationRequest {
+                organisation_id,
+                email: self.outsider.email.clone(),
+                role: MemberRole::Member.into(),
+            }),
+            "AcceptInvitation" => Call::new(&AcceptInvitationRequest {
+                request_id: request_id(),
+                token: self.invitation.token.clone(),
+            }),
+            "RevokeInvitation" => Call::new(&RevokeInvitationRequest {
+                request_id: request_id(),
+                organisation_id,
+                invitation_id: self.invitation.invitation.clone().unwrap().id,
+            }),
+            "ListInvitations" => Call::new(&ListInvitationsRequest {
+                organisation_id,
+                ..Default::default()
+            }),
+            "GrantRole" => Call::new(&grant_request(&user_id, "operator")),
+            "RevokeRole" => Call::new(&revoke_request(&user_id, "operator")),
+            "ListAuditEntries" => Call::new(&ListAuditEntriesRequest::default()),
             "IssueServiceToken" => Call::new(&IssueServiceTokenRequest {
                 service: "catalog".to_owned(),
                 secret: "0123456789abcdef".to_owned(),
@@ -129,7 +170,14 @@ async fn everybody_may_do_what_the_table_says() {
             let session = &cast.caller().1;
             let token = match principal {
                 Principal::Nobody => None,
-                Principal::Expired => Some(expired(&world, session)),
+                Principal::Expired => {
+                    let an_hour_ago = platform::time::now() - TimeDelta::hours(1);
+                    Some(token(&world, session, &[], an_hour_ago))
+                }
+                Principal::RightRole if OPERATORS.contains(&method.name) => {
+                    let now = platform::time::now();
+                    Some(token(&world, session, &["operator"], now))
+                }
                 Principal::System => {
                     let now = platform::time::now();
                     Some(world.tokens.system("catalog", now).unwrap().token)
@@ -142,16 +190,18 @@ async fn everybody_may_do_what_the_table_says() {
     .await;
 }
 
-/// The session's token as it was made an hour ago.
-fn expired(world: &World, session: &Session) -> String {
-    let now = platform::time::now() - TimeDelta::hours(1);
+/// Methods for operators.
+const OPERATORS: [&str; 3] = ["GrantRole", "RevokeRole", "ListAuditEntries"];
+
+/// The session's token as it was made at `now`, with these roles.
+fn token(world: &World, session: &Session, roles: &[&str], now: DateTime<Utc>) -> String {
     let claims = session.claims();
     let user = domain::User {
         id: UserId(claims.sub.parse().unwrap()),
         email: String::new(),
         display_name: String::new(),
         kind: domain::Kind::Business,
-        granted: Vec::new(),
+        granted: roles.iter().map(ToString::to_string).collect(),
         created_at: now,
         version: 1,
         access_version: claims.ver,

@@ -62,15 +62,15 @@ pub(super) async fn remove(
 }
 
 /// An organisation with one of each.
-struct Team {
-    owner: (Person, Session),
-    manager: (Person, Session),
-    member: (Person, Session),
-    stranger: (Person, Session),
+pub(super) struct Team {
+    pub(super) owner: (Person, Session),
+    pub(super) manager: (Person, Session),
+    pub(super) member: (Person, Session),
+    pub(super) stranger: (Person, Session),
 }
 
 impl Team {
-    async fn of(world: &World) -> Team {
+    pub(super) async fn of(world: &World) -> Team {
         let team = Team {
             owner: world.somebody(UserKind::Business).await,
             manager: world.somebody(UserKind::Mover).await,

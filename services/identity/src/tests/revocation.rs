@@ -12,7 +12,10 @@ use api::homeward::{
 use platform_contract::PlatformReason;
 use platform_testkit::{Kafka, Stack, kafka, until};
 
-use super::*;
+use super::{
+    roles::{grant_request, revoke_request},
+    *,
+};
 
 /// What the platform promises.
 const CUT_OFF_WITHIN: Duration = Duration::from_secs(2);
@@ -219,6 +222,36 @@ async fn a_void_token_is_refused_within_two_seconds_by_every_replica_of_every_se
 
     site.assert_good(&untouched).await;
     site.assert_good(&site.login(&bystander).await).await;
+}
+
+#[tokio::test]
+async fn a_role_that_was_taken_is_gone_within_two_seconds_from_every_replica() {
+    let site = Site::start().await;
+    let (first, _) = site.somebody(UserKind::Mover).await;
+    sqlx::query(
+        "INSERT INTO user_roles (user_id, role, granted_at) VALUES ($1, 'operator', now())",
+    )
+    .bind(Uuid::try_parse(first.id()).unwrap())
+    .execute(&mut site.stack.db("identity").connect().await)
+    .await
+    .unwrap();
+    let operator = site.login(&first).await;
+    let (person, plain) = site.somebody(UserKind::Mover).await;
+    let mut client = site.client();
+    let request = grant_request(person.id(), "operator");
+    client.grant_role(operator.request(request)).await.unwrap();
+    site.assert_good(&plain).await;
+    let raised = site.refresh(&plain).await.unwrap();
+    assert_eq!(raised.claims().roles, ["user-mover", "operator"]);
+    site.assert_good(&raised).await;
+
+    let request = revoke_request(person.id(), "operator");
+    client.revoke_role(operator.request(request)).await.unwrap();
+    site.assert_cut_off(&raised, Instant::now()).await;
+    let lowered = site.refresh(&raised).await.unwrap();
+    assert_eq!(lowered.claims().roles, ["user-mover"]);
+    site.assert_good(&lowered).await;
+    site.assert_good(&operator).await;
 }
 
 #[tokio::test]

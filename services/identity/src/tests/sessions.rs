@@ -198,7 +198,7 @@ async fn a_login_does_not_outrun_a_change_of_the_password() {
     let person = world.register(UserKind::Mover).await;
     let mut conn = world.connect().await;
     let mut change = conn.begin().await.unwrap();
-    sqlx::query("UPDATE passwords SET hash = '$argon2id$another'")
+    sqlx::query("UPDATE passwords SET hash = '$argon2id$another', changed_at = now()")
         .execute(&mut *change)
         .await
         .unwrap();
