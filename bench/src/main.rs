@@ -12,6 +12,7 @@ use sqlx::PgConnection;
 use sqlx::migrate::Migrator;
 
 mod graphql;
+mod login;
 mod outbox;
 #[cfg(test)]
 mod tests;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         .command("migrate", "Applies the migrations.", migrate)
         .command_with("write", "Publishes events.", write)
         .command_with("outbox", "Measures the outbox.", outbox::run)
+        .command_with("login", "Times logins that fail.", login::run)
         .main(start)
 }
 

@@ -44,6 +44,8 @@ enum Name {
     Outbox,
     /// The BFF, beside the same by hand and Apollo Server.
     Graphql,
+    /// Logins that fail: whether time tells an unknown name from a wrong password.
+    Login,
 }
 
 impl Name {
@@ -52,6 +54,7 @@ impl Name {
         match self {
             Self::Outbox => &["bench"],
             Self::Graphql => &["bench", "bff"],
+            Self::Login => &["bench", "identity"],
         }
     }
 }
@@ -148,14 +151,17 @@ fn measure(
     bench.env("KAFKA_BROKERS", kafka.brokers());
     let mut started = Vec::new();
     match args.name {
-        Name::Outbox => {
+        Name::Outbox | Name::Login => {
             let postgres = Postgres::durable(folder, ports::any()?)?;
             postgres.prepare()?;
             started.push(Started::from(&postgres.spec())?);
             until(&postgres.spec(), || {
                 postgres.sql("postgres", "SELECT 1").is_ok()
             })?;
-            bench.env("DATABASE_URL", postgres.url());
+            bench
+                .env("DATABASE_URL", postgres.url())
+                .env("TEST_DATABASE_URL", postgres.url())
+                .env("TEST_KAFKA_BROKERS", kafka.brokers());
         }
         Name::Graphql => {
             let redis = Redis::new(folder, ports::any()?)?;

@@ -362,16 +362,12 @@ fn list(addresses: impl Iterator<Item = SocketAddr>) -> String {
     urls.join(",")
 }
 
-/// Tests lie in `target/debug/deps`, the binaries one folder up.
+/// Tests lie in a folder below the programs (`target/debug/deps`), benchmarks beside them.
 fn binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let program = test.ancestors().nth(2).unwrap().join(name);
-    assert!(
-        program.exists(),
-        "{} is missing; run `cargo build --workspace` first",
-        program.display()
-    );
-    program
+    let own = std::env::current_exe().unwrap();
+    let mut places = own.ancestors().skip(1).take(2);
+    let program = places.find_map(|folder| Some(folder.join(name)).filter(|path| path.is_file()));
+    program.unwrap_or_else(|| panic!("{name} is missing; run `cargo build --workspace` first"))
 }
 
 fn describe(program: &Path) -> Described {
