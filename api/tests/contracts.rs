@@ -4,7 +4,7 @@
 use api::homeward::identity::v1::{
     LoginRequest, RegisterRequest, UserKind, UserRevoked, UserRoleRevoked, UserSessionEnded,
 };
-use platform_contract::{Access, Idempotency, Once, Paged, Voided};
+use platform_contract::{Access, Class, Idempotency, Once, Paged, Voided};
 use prost::Message as _;
 
 #[test]
@@ -120,6 +120,14 @@ fn the_access_table_says_what_the_proto_says() {
     };
     assert_eq!(method("CastVote").access, voters);
     assert_eq!(method("CastVote").idempotency, Idempotency::RequestId);
+    for (name, class) in [
+        ("CastVote", Class::Mutation),
+        ("GetOffer", Class::Read),
+        ("BatchGetOffers", Class::Read),
+        ("ListOffers", Class::List),
+    ] {
+        assert_eq!(method(name).class, class, "{name}");
+    }
     assert_eq!(
         method("CastVote").path,
         "/homeward.catalog.v1.CatalogService/CastVote"

@@ -144,6 +144,7 @@ async fn start(rt: &mut Runtime, config: Config) -> anyhow::Result<()> {
     if let Some(sessions) = sessions {
         endpoint = endpoint.sessions(sessions);
     }
+    endpoint.register(rt.registry());
     let grace = rt.grace();
     rt.spawn("live", move |stop| live.run(stop, grace));
     let mut routes = health().merge(web::router(open));

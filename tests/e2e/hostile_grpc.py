@@ -4,6 +4,7 @@ import collections
 import contextlib
 import gzip
 import os
+import re
 import socket
 import struct
 import tempfile
@@ -77,14 +78,20 @@ class Victim:
         grown.append(self.memory("VmHWM") - before)
         assert grown[0] < GROWTH_BYTES_MAX, f"{grown[0] >> 20} MiB more"
 
-    def in_flight(self):
+    def measure(self, metric):
         with urllib.request.urlopen(f"{self.admin}/metrics", timeout=10) as answer:
             lines = answer.read().decode().splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("rpc_server_calls_in_flight"))
+        values = [line.rsplit(" ", 1)[1] for line in lines if re.match(rf"{metric}[ {{]", line)]
+        assert values, f"there is no {metric}"
+        return sum(map(float, values))
+
+    def running(self):
+        """Places that are taken."""
+        return self.measure("admission_running")
 
     def forgets(self):
         """Waits until it works for nobody but the bystander."""
-        wait_until(lambda: self.in_flight() <= 1, "no call is left of an attack", 20)
+        wait_until(lambda: self.measure("rpc_server_calls_in_flight") <= 1, "no call is left of an attack", 20)
 
 
 class Attacks:
@@ -110,7 +117,9 @@ class Attacks:
 
     def streams_that_never_end(self):
         ends, goaway = self.flood(lambda wire: [wire.head(self.get)[1]])
-        assert set(ends) <= {"reset with REFUSED_STREAM"} and goaway in (None, "ENHANCE_YOUR_CALM"), (ends, goaway)
+        # Of the streams that are taken, half wait for a place of the other half, and are told so.
+        refusals = {"reset with REFUSED_STREAM", "RESOURCE_EXHAUSTED"}
+        assert set(ends) <= refusals and goaway in (None, "ENHANCE_YOUR_CALM"), (ends, goaway)
         assert goaway or ends.total() >= STREAMS - 200, ends
         return f"{dict(ends)}, then {goaway}"
 
@@ -120,7 +129,8 @@ class Attacks:
             return [head, frames.DataFrame(number, prefixed(self.request), flags=["END_STREAM"])]
 
         ends, goaway = self.flood(whole)
-        assert set(ends) <= {"reset with REFUSED_STREAM", "OK"} and goaway in (None, "ENHANCE_YOUR_CALM"), (ends, goaway)
+        outcomes = {"reset with REFUSED_STREAM", "RESOURCE_EXHAUSTED", "OK"}
+        assert set(ends) <= outcomes and goaway in (None, "ENHANCE_YOUR_CALM"), (ends, goaway)
         return f"{dict(ends)}, then {goaway}"
 
     def streams_that_are_reset(self):
@@ -190,19 +200,43 @@ class Attacks:
 
     def slow_readers(self):
         """Who takes nothing keeps a place until the deadline and no longer, though the connection lives."""
-        path, request = self.page
-        seconds, said = 3, []
+        said = []
         for window in (0, 1):
             with self.wire(window=window) as wire:
-                numbers = [wire.begin(path, request, (b"grpc-timeout", b"%dS" % seconds)) for _ in range(150)]
-                wire.until(lambda: all(wire.streams[one].headers for one in numbers), "the heads of 150 answers")
-                held = self.victim.in_flight()
-                assert held >= 150, f"only {held} answers are held, so nothing is shown"
+                numbers = self.unread(wire, 100)
+                wire.until(lambda: all(wire.streams[one].headers for one in numbers), "the heads of 100 answers")
+                held = self.victim.running()
+                assert held >= 100, f"only {held} answers are held, so nothing is shown"
                 began = time.monotonic()
-                wire.until(lambda: all(wire.streams[one].over for one in numbers), "the ends of 150 answers", 10)
+                wire.until(lambda: all(wire.streams[one].over for one in numbers), "the ends of 100 answers", 10)
                 self.victim.forgets()
                 said.append(f"{wire.streams[numbers[0]].outcome()[0]} after {time.monotonic() - began:.1f} s")
         return ", ".join(said)
+
+    def slow_readers_on_two_connections(self):
+        """As many places as two connections can have: what is left is enough for everybody else."""
+        with self.wire(window=0) as first, self.wire(window=0) as second:
+            refused = []
+            for wire in (first, second):
+                numbers = self.unread(wire, 200)
+                wire.until(lambda: all(wire.streams[one].headers for one in numbers), "the heads of 200 answers")
+                over = [wire.streams[one].outcome() for one in numbers if wire.streams[one].over]
+                assert set(over) <= {("RESOURCE_EXHAUSTED", "OVERLOADED")}, collections.Counter(over)
+                refused.append(len(over))
+            held = self.victim.running()
+            # Half of the 256 places and half of the rest; the bystander may have one.
+            assert held >= 185 and sum(refused) >= 400 - 194, f"{held} are held, {refused} refused"
+            with self.wire() as other:
+                outcomes = collections.Counter(other.call(self.get, self.request) for _ in range(100))
+                assert set(outcomes) == {("OK", "")}, outcomes
+            still = self.victim.running()
+            assert still >= 185, f"only {still} were still held, so nothing is shown"
+        return f"{held:.0f} places are held, {sum(refused)} calls refused, and {outcomes.total()} others answered"
+
+    def unread(self, wire, count):
+        """Begins calls with a large answer, and five seconds for it."""
+        path, request = self.page
+        return [wire.begin(path, request, (b"grpc-timeout", b"5S")) for _ in range(count)]
 
     def too_large(self):
         with self.wire() as wire:
@@ -303,6 +337,7 @@ def main():
             attacks.metadata,
             attacks.gzip_bomb,
             attacks.slow_readers,
+            attacks.slow_readers_on_two_connections,
             attacks.too_large,
             attacks.what_is_not_http2,
             lambda: garbage(stack, seller.token),

@@ -22,11 +22,11 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use platform::Runtime;
+use platform::admission::{Admission, AdmissionLimits, Class};
 use platform::auth::Verifier;
 use platform::client::{Channel, GrpcTarget, Metrics};
 use platform::config::{AuthArgs, HttpArgs};
-use platform_graphql::admission::Class;
-use platform_graphql::{Admission, AdmissionLimits, Context};
+use platform_graphql::Context;
 use serde::Deserialize;
 use tonic::Status;
 use uuid::Uuid;
@@ -90,7 +90,7 @@ async fn offers(State(server): State<Arc<Server>>, headers: HeaderMap, body: Byt
     let Ok(asked) = serde_json::from_slice::<Asked>(&body) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
-    let Ok(_turn) = server.admission.admit(Class::List).await else {
+    let Ok(_turn) = server.admission.admit(Class::List, None).await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     match page(&server, &headers, asked.variables.after).await {

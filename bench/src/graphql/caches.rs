@@ -58,7 +58,7 @@ pub(super) async fn redis(bench: &Bench) -> anyhow::Result<()> {
         ensure!(began.elapsed() < PATIENCE, "there is no Redis");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let client = redis.ask(async |client| Ok(client)).await?;
+    let client = redis.ask("CLIENT", async |client| Ok(client)).await?;
     let settings = Settings {
         name: "offers",
         life_max: Duration::from_secs(3600),

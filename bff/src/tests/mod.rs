@@ -6,6 +6,7 @@ mod calls;
 mod faults;
 mod live;
 mod nodes;
+mod overload;
 mod rate;
 mod recommendation;
 mod schema;

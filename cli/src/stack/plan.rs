@@ -1,7 +1,7 @@
 //! Which process gets which port.
 //!
-//! Port base +0..9 BFF, +10..19 identity's HTTP, +20 Postgres, +21 Redis, +22 and +23 Kafka,
-//! from +30 gRPC and admin ports. The first replicas of all services come first, so that their
+//! Port base +0..9 BFF, +10..19 identity's HTTP, +20 Postgres, +21 Redis, +22 and +23 Kafka, +29 a
+//! collector of spans in tests, from +30 gRPC and admin ports. The first replicas of all services come first, so that their
 //! ports do not depend on `--replicas`.
 
 use std::{collections::BTreeSet, path::PathBuf};
@@ -20,6 +20,7 @@ const IDENTITY: u16 = 10;
 const POSTGRES: u16 = 20;
 const REDIS: u16 = 21;
 const KAFKA: u16 = 22;
+const COLLECTOR: u16 = 29;
 const SERVICES: u16 = 30;
 
 /// All there is to know before anything is started.
@@ -173,6 +174,11 @@ pub(crate) fn usual_ports(port_base: u16, services: usize) -> BTreeSet<u16> {
 /// For clients, and for the broker's own controller.
 pub(crate) fn kafka_ports(port_base: u16) -> (u16, u16) {
     (port_base + KAFKA, port_base + KAFKA + 1)
+}
+
+/// Where tests collect spans; a stack starts nothing there.
+pub(crate) fn collector_port(port_base: u16) -> u16 {
+    port_base + COLLECTOR
 }
 
 pub(crate) fn url(port: u16) -> String {

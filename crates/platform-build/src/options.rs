@@ -67,6 +67,34 @@ pub(crate) enum Idempotency {
     Natural,
 }
 
+/// How much a method matters under load. No option says it: pages and the verbs of the AIPs do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    Mutation,
+    Read,
+    List,
+}
+
+impl Class {
+    pub(crate) fn of(method: &MethodDescriptor) -> Self {
+        let begins = |verbs: [&str; 2]| {
+            let mut rests = verbs
+                .into_iter()
+                .filter_map(|verb| method.name().strip_prefix(verb));
+            // A `Getaway` is no `Get`.
+            rests.any(|rest| !rest.starts_with(|next: char| next.is_ascii_lowercase()))
+        };
+        let paged = method.input().get_field_by_name("page_token").is_some();
+        if paged || begins(["List", "Search"]) {
+            Self::List
+        } else if begins(["Get", "BatchGet"]) {
+            Self::Read
+        } else {
+            Self::Mutation
+        }
+    }
+}
+
 /// `(homeward.options.v1.reason)` on an enum value.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Reason {

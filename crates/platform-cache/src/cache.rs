@@ -187,7 +187,7 @@ where
         }
         let names: Vec<&str> = places.iter().map(|place| names[*place].as_str()).collect();
         self.redis
-            .ask(|client| async move { client.mget(names).await })
+            .ask("MGET", |client| async move { client.mget(names).await })
             .await
     }
 

@@ -60,12 +60,7 @@ impl Metrics {
     }
 
     pub(crate) fn failed(&self, error: &Unavailable) {
-        let reason = match error {
-            Unavailable::Away => "away",
-            Unavailable::Busy => "busy",
-            Unavailable::Late => "late",
-            Unavailable::Failed(_) => "failed",
-        };
+        let reason = error.word();
         self.failed.get_or_create(&Reason { reason }).inc();
     }
 }

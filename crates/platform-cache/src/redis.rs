@@ -19,6 +19,7 @@ use fred::types::config::{
     UnresponsiveConfig,
 };
 use fred::types::{Builder, FromValue, Value};
+use platform::telemetry::{Kind, Span};
 use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
@@ -73,6 +74,18 @@ pub enum Unavailable {
     /// The connection was lost, or Redis has refused.
     #[error(transparent)]
     Failed(#[from] Error),
+}
+
+impl Unavailable {
+    /// For metrics and spans.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Unavailable::Away => "away",
+            Unavailable::Busy => "busy",
+            Unavailable::Late => "late",
+            Unavailable::Failed(_) => "failed",
+        }
+    }
 }
 
 impl Redis {
@@ -134,16 +147,26 @@ impl Redis {
         self.shared.there.load(Ordering::Relaxed)
     }
 
-    /// Sends a command, if there is somebody to answer it. Never waits for longer than
-    /// `REDIS_TIMEOUT`, and not at all while Redis is away.
-    pub async fn ask<T, F>(&self, command: impl FnOnce(Client) -> F) -> Result<T, Unavailable>
+    /// Sends a command, if there is somebody to answer it; `name` is what spans call it. Never waits
+    /// for longer than `REDIS_TIMEOUT`, and not at all while Redis is away.
+    pub async fn ask<T, F>(
+        &self,
+        name: &'static str,
+        command: impl FnOnce(Client) -> F,
+    ) -> Result<T, Unavailable>
     where
         F: Future<Output = Result<T, Error>>,
     {
+        let span = Span::within(Kind::Client, |span| {
+            span.name(name);
+            span.set("db.system.name", "redis");
+            span.set("db.operation.name", name);
+        });
         let answer = self.shared.ask(command).await;
         if let Err(error) = &answer {
             self.shared.metrics.failed(error);
         }
+        span.close(&answer, Unavailable::word);
         answer
     }
 
@@ -154,7 +177,7 @@ impl Redis {
         keys: Vec<String>,
         args: Vec<Value>,
     ) -> Result<T, Unavailable> {
-        self.ask(async |client| {
+        self.ask("EVALSHA", async |client| {
             let known = client.evalsha(script.hash(), keys.clone(), args.clone());
             match known.await {
                 Err(error) if error.details().starts_with("NOSCRIPT") => {

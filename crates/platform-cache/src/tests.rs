@@ -3,6 +3,7 @@
 
 mod away;
 mod flights;
+mod traces;
 mod versions;
 
 use std::collections::HashMap;
@@ -268,7 +269,7 @@ async fn what_is_not_ours_is_passed_over() {
         b"n\0\0\0\0\0\0\0\x01x",
     ] {
         let life = fred::types::Expiration::EX(60);
-        let set = a.redis.ask(|client| {
+        let set = a.redis.ask("SET", |client| {
             let key = key.clone();
             async move {
                 client

@@ -153,6 +153,34 @@ pub struct Method {
     pub access: Access,
     /// What a repeat does.
     pub idempotency: Idempotency,
+    /// How much it matters when there is too much to do.
+    pub class: Class,
+}
+
+/// How much a request matters when there is more to do than can be done. What stands first is
+/// refused last; probes of health are no requests, and are never refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// Changes something.
+    Mutation,
+    /// Reads single things, or some by their ids.
+    Read,
+    /// Reads a list.
+    List,
+}
+
+impl Class {
+    /// In their order.
+    pub const ALL: [Class; 3] = [Class::Mutation, Class::Read, Class::List];
+
+    /// In lower case, as labels have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Class::Mutation => "mutation",
+            Class::Read => "read",
+            Class::List => "list",
+        }
+    }
 }
 
 /// Who may call a method.

@@ -1,5 +1,8 @@
 //! What a failed statement means, and what the caller is told.
 
+use platform::admission::Overloaded;
+use std::borrow::Cow;
+
 use platform::error::Refusal;
 use platform_contract::PlatformReason;
 use tonic::Status;
@@ -44,8 +47,11 @@ pub enum Kind<'a> {
     Constraint(&'a str),
     /// Lost against another transaction; the whole transaction can be tried again.
     Serialization,
-    /// Postgres is away, stopping, starting, or has no connection left.
+    /// Postgres is away, stopping or starting.
     Unavailable,
+    /// All connections are in use, those of the pool or those of Postgres: the service is well, and has too
+    /// much to do.
+    Exhausted,
     /// The statement ran into its deadline, or into a lock that was held too long.
     Timeout,
     /// A fault of ours.
@@ -64,19 +70,30 @@ pub fn classify(error: &sqlx::Error) -> Kind<'_> {
                 "40001" | "40P01" => Kind::Serialization,
                 // Cancelled by `statement_timeout`; lock not available.
                 "57014" | "55P03" => Kind::Timeout,
-                // Shutting down, crashed, starting; too many connections; a failover
-                // has made this server a replica.
-                "57P01" | "57P02" | "57P03" | "53300" | "25006" => Kind::Unavailable,
+                // Shutting down, crashed, starting; a failover has made this server a replica.
+                "57P01" | "57P02" | "57P03" | "25006" => Kind::Unavailable,
+                // Too many connections.
+                "53300" => Kind::Exhausted,
                 // Idle in a transaction for too long: the session is gone.
                 "25P03" => Kind::Unavailable,
                 code if code.starts_with("08") => Kind::Unavailable,
                 _ => Kind::Other,
             }
         }
-        E::Io(_) | E::Tls(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed => {
-            Kind::Unavailable
-        }
+        E::Io(_) | E::Tls(_) | E::PoolClosed | E::WorkerCrashed => Kind::Unavailable,
+        E::PoolTimedOut => Kind::Exhausted,
         _ => Kind::Other,
+    }
+}
+
+/// The failure in one word for spans: the code of Postgres, or what kind of failure it is.
+pub fn word(error: &sqlx::Error) -> Cow<'static, str> {
+    let code = error.as_database_error().and_then(|error| error.code());
+    match (code, classify(error)) {
+        (Some(code), _) => Cow::Owned(code.into_owned()),
+        (None, Kind::Unavailable) => Cow::Borrowed("unavailable"),
+        (None, Kind::Exhausted) => Cow::Borrowed("exhausted"),
+        (None, _) => Cow::Borrowed("_OTHER"),
     }
 }
 
@@ -102,6 +119,12 @@ pub fn status(error: sqlx::Error) -> Status {
                 PlatformReason::DependencyUnavailable,
                 "the database cannot be reached",
             )
+        }
+        // Not UNAVAILABLE, which a mesh would count against this pod and so send its work to others, which
+        // have the same database.
+        Kind::Exhausted => {
+            warn!(%error, "no connection to the database was free in time: {error}");
+            return Overloaded::now().into();
         }
         Kind::Constraint(_) | Kind::Other => {
             error!(%error, "a statement failed: {error}");

@@ -1,6 +1,7 @@
 //! Postgres as services use it: pool, migrations, requests carried out once, pages, errors.
 
 pub mod error;
+mod metrics;
 pub mod migrate;
 mod once;
 mod page;

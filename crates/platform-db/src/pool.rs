@@ -1,5 +1,6 @@
 //! The pool, and transactions that end with their caller's deadline.
 
+use std::io;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -7,12 +8,15 @@ use anyhow::Context;
 use platform::Runtime;
 use platform::config::Secret;
 use platform::sealed::Sealer;
+use platform::telemetry::{self, Span};
 use sqlx::migrate::Migrator;
 use sqlx::pool::MaybePoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, PgPool, PgTransaction, SqlSafeStr, Transaction};
+use tokio::sync::watch::Receiver;
 
-use crate::error::{Kind, classify};
+use crate::error::{Kind, classify, word};
+use crate::metrics::{Counted, Metrics, Pool};
 use crate::{migrate, once, watch};
 
 /// How long a request waits for a connection.
@@ -43,8 +47,9 @@ pub type Tx = PgTransaction<'static>;
 /// The database of a service; cheap to clone.
 #[derive(Clone)]
 pub struct Db {
-    writer: PgPool,
-    reader: PgPool,
+    writer: Pool,
+    reader: Pool,
+    known: Receiver<watch::State>,
     sealer: Sealer,
 }
 
@@ -67,7 +72,8 @@ impl DbArgs {
     }
 
     /// Makes the pool without waiting for Postgres: until it is there, and has every
-    /// migration that the service knows, the service is not ready.
+    /// migration that the service knows, the service is not ready. Once per process, since it
+    /// registers the metrics.
     pub async fn connect(
         &self,
         rt: &mut Runtime,
@@ -75,18 +81,26 @@ impl DbArgs {
         migrators: &[&'static Migrator],
     ) -> anyhow::Result<Db> {
         let name = rt.name();
+        let metrics = Metrics::new(rt);
         let writer_options = serving_options(&self.database_url, name).context("DATABASE_URL")?;
-        let writer = self.pool(writer_options);
+        let writer = Pool::new("writer", self.pool(writer_options), &metrics);
+        let mut pools = vec![writer.clone()];
         let reader = match &self.database_reader_url {
-            Some(url) => self.pool(serving_options(url, name).context("DATABASE_READER_URL")?),
+            Some(url) => {
+                let options = serving_options(url, name).context("DATABASE_READER_URL")?;
+                pools.push(Pool::new("reader", self.pool(options), &metrics));
+                pools[1].clone()
+            }
             None => writer.clone(),
         };
-        watch::start(rt, &self.database_url, writer.clone(), migrators);
-        let cleaned = writer.clone();
+        rt.registry().register_collector(Box::new(Counted(pools)));
+        let known = watch::start(rt, &self.database_url, writer.pool.clone(), migrators);
+        let cleaned = writer.pool.clone();
         rt.spawn("request-cleaner", move |stop| once::clean(cleaned, stop));
         Ok(Db {
             writer,
             reader,
+            known,
             sealer: sealer.clone(),
         })
     }
@@ -113,18 +127,31 @@ impl DbArgs {
 impl Db {
     /// Begins a transaction. Its statements end with the caller's deadline, in Postgres too.
     pub async fn begin(&self) -> sqlx::Result<Tx> {
-        begin(&self.writer, "BEGIN").await
+        let begun = begin(&self.writer, "BEGIN").await;
+        begun.map_err(|error| self.told_apart(error))
     }
 
     /// Begins a transaction that only reads, on the read replica if there is one: it may be
     /// a moment behind. Dropping it is enough.
     pub async fn read(&self) -> sqlx::Result<Tx> {
-        begin(&self.reader, "BEGIN READ ONLY").await
+        let begun = begin(&self.reader, "BEGIN READ ONLY").await;
+        begun.map_err(|error| self.told_apart(error))
     }
 
     /// The pool itself, for work outside of requests.
     pub fn pool(&self) -> &PgPool {
-        &self.writer
+        &self.writer.pool
+    }
+
+    /// While the database is away, sqlx tries to connect for as long as a caller waits, and then says no more
+    /// than of a pool whose connections are all in use.
+    fn told_apart(&self, error: sqlx::Error) -> sqlx::Error {
+        match &*self.known.borrow() {
+            Err(problem) if matches!(error, sqlx::Error::PoolTimedOut) => {
+                sqlx::Error::Io(io::Error::new(io::ErrorKind::NotConnected, problem.clone()))
+            }
+            _ => error,
+        }
     }
 
     pub(crate) fn sealer(&self) -> &Sealer {
@@ -132,11 +159,23 @@ impl Db {
     }
 }
 
+/// In a span, since sqlx does not tell of this statement as of others.
+async fn begin(pool: &Pool, statement: &'static str) -> sqlx::Result<Tx> {
+    let span = Span::within(telemetry::Kind::Client, |span| {
+        span.name("BEGIN");
+        span.set("db.system.name", "postgresql");
+        span.set("db.operation.name", "BEGIN");
+    });
+    let begun = begin_somewhere(pool, statement).await;
+    span.close(&begun, word);
+    begun
+}
+
 /// One round trip for the beginning and the deadline.
-async fn begin(pool: &PgPool, begin: &'static str) -> sqlx::Result<Tx> {
+async fn begin_somewhere(pool: &Pool, begin: &'static str) -> sqlx::Result<Tx> {
     // After a restart of Postgres every idle connection is dead. A transaction that did not
     // begin had no effect, so the next connection is tried.
-    let mut tries = pool.options().get_max_connections() + 1;
+    let mut tries = pool.pool.options().get_max_connections() + 1;
     loop {
         let conn = pool.acquire().await?;
         let statement = match platform::deadline::remaining() {

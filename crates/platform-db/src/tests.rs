@@ -4,6 +4,7 @@ mod page;
 mod pool;
 mod proxy;
 mod retry;
+mod traces;
 
 use std::sync::LazyLock;
 

@@ -17,7 +17,8 @@ const EVERY: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(2);
 const SAID_EVERY: Duration = Duration::from_mins(1);
 
-type State = Result<(), String>;
+/// Whether the database is there, or why not.
+pub(crate) type State = Result<(), String>;
 
 /// Looks at the database on a connection of its own, so that a busy pool is not taken for a
 /// lost database.
@@ -31,7 +32,13 @@ struct Watch {
     conn: Option<PgConnection>,
 }
 
-pub(crate) fn start(rt: &mut Runtime, url: &Secret, pool: PgPool, migrators: &[&'static Migrator]) {
+/// Answers what is known from then on.
+pub(crate) fn start(
+    rt: &mut Runtime,
+    url: &Secret,
+    pool: PgPool,
+    migrators: &[&'static Migrator],
+) -> watch::Receiver<State> {
     let watch = Watch {
         service: rt.name(),
         url: url.clone(),
@@ -41,11 +48,13 @@ pub(crate) fn start(rt: &mut Runtime, url: &Secret, pool: PgPool, migrators: &[&
         conn: None,
     };
     let (sender, state) = watch::channel(Err("not reached yet".to_owned()));
+    let known = state.clone();
     rt.ready_when("database", move || {
         let state = state.borrow().clone();
         async move { state }
     });
     rt.spawn("database-watch", move |stop| watch.run(sender, stop));
+    known
 }
 
 impl Watch {

@@ -174,6 +174,8 @@ impl Kafka {
             .set("heartbeat.interval.ms", (session_ms / 4).to_string())
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("auto.commit.interval.ms", "1000")
+            // For the measurement of how far behind it is.
+            .set("statistics.interval.ms", "5000")
             .set("enable.auto.commit", "true")
             // Said by us, once the event has taken effect.
             .set("enable.auto.offset.store", "false");

@@ -15,6 +15,7 @@ mod relay;
 mod revocations;
 mod seldom;
 mod session;
+mod spans;
 mod topics;
 
 pub use args::{Kafka, KafkaArgs, Options};

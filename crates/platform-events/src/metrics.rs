@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
+use platform::telemetry::Durations;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -23,6 +24,10 @@ pub(crate) struct Metrics {
     pub(crate) failed: Counter,
     /// Events that were read, by what became of them.
     pub(crate) consumed: Family<Consumed, Counter>,
+    /// Times of the events that were processed, one for each try.
+    pub(crate) processed: Durations<Processed>,
+    /// Events that are in the log and not yet taken in, of the partitions that are read here.
+    pub(crate) lag: Family<Lag, Gauge>,
     /// Parked events of a consumer.
     pub(crate) parked: Family<Of, Gauge>,
     /// Versions that were missing: events that were lost.
@@ -48,6 +53,20 @@ pub(crate) struct Consumed {
     pub(crate) outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Processed {
+    pub(crate) consumer: &'static str,
+    pub(crate) topic: &'static str,
+    pub(crate) event: &'static str,
+    pub(crate) outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Lag {
+    pub(crate) consumer: &'static str,
+    pub(crate) topic: &'static str,
+}
+
 impl Metrics {
     pub(crate) fn new(registry: &mut Registry) -> Metrics {
         let metrics = Metrics {
@@ -57,6 +76,12 @@ impl Metrics {
             sent: Family::default(),
             failed: Counter::default(),
             consumed: Family::default(),
+            processed: Durations::new(
+                registry,
+                "events_process_duration",
+                "Time of an event in its transaction, by what became of it; failed ones are tried again",
+            ),
+            lag: Family::default(),
             parked: Family::default(),
             holes: Family::default(),
             retried: Family::default(),
@@ -91,6 +116,11 @@ impl Metrics {
             "events_consumed",
             "Events that were read, by what became of them",
             metrics.consumed.clone(),
+        );
+        registry.register(
+            "events_lag",
+            "Events of the partitions read here that a consumer has yet to take in",
+            metrics.lag.clone(),
         );
         registry.register(
             "events_parked",

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::envelope::Actor;
+use crate::spans;
 
 /// Number of lanes. Never changes, nor does [`lane`]: a key must not be in two lanes.
 pub(crate) const LANES: u32 = 16;
@@ -90,7 +91,10 @@ pub async fn publish<E: Event>(
     }
 
     let actor = by.into();
-    sqlx::query(
+    let id = Uuid::now_v7();
+    let span = spans::create(E::TOPIC, name, id);
+    let context = span.context().unwrap_or_else(platform::trace::current);
+    let inserted = sqlx::query(
         "INSERT INTO platform.outbox (
              lane, id, topic, key, version, type, source, schema,
              actor_id, actor_kind, actor_organisation, traceparent, created_at, payload
@@ -98,7 +102,7 @@ pub async fn publish<E: Event>(
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
     )
     .bind(lane(key))
-    .bind(Uuid::now_v7())
+    .bind(id)
     .bind(E::TOPIC)
     .bind(key)
     .bind(version)
@@ -108,11 +112,13 @@ pub async fn publish<E: Event>(
     .bind(actor.id)
     .bind(actor.kind)
     .bind(actor.organisation)
-    .bind(platform::trace::current().to_string())
+    .bind(context.to_string())
     .bind(platform::time::now())
     .bind(event.encode_to_vec())
     .execute(conn)
-    .await?;
+    .await;
+    span.close(&inserted, platform_db::error::word);
+    inserted?;
     POKES.send_replace(());
     Ok(())
 }

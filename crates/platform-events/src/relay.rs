@@ -24,11 +24,14 @@ use uuid::Uuid;
 
 use crate::metrics::Topic;
 use crate::seldom::Seldom;
-use crate::{Kafka, outbox, session};
-use lane::{Refusal, Row};
-use producer::{Failure, Producer};
+use crate::{Kafka, outbox, session, spans};
+use lane::Refusal;
+use producer::Producer;
 use topics::Topics;
 use waves::waves;
+
+pub(crate) use lane::Row;
+pub(crate) use producer::Failure;
 
 /// Each with a database connection and a producer of its own.
 const WORKERS: usize = 2;
@@ -288,7 +291,10 @@ async fn send<'a, 'w>(
         if began.elapsed() > limit / 2 {
             break;
         }
-        if let Err(failure) = producer.send(kafka, wave, began + limit).await {
+        let spans = spans::send(wave);
+        let outcome = producer.send(kafka, wave, began + limit).await;
+        spans::sent(spans, &outcome);
+        if let Err(failure) = outcome {
             return (sent, Some((failure, wave)));
         }
         for row in wave {

@@ -10,6 +10,7 @@ mod compress;
 mod cors;
 mod head;
 mod health;
+mod operation;
 pub(crate) mod read;
 pub(crate) mod write;
 
@@ -27,10 +28,12 @@ use futures_util::{FutureExt, StreamExt, stream};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, SET_COOKIE, VARY};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
+use platform::admission::{Admission, AdmissionLimits, Class, Permit};
 use platform::auth::{Caller, Verifier};
 use platform_contract::PlatformReason;
+use prometheus_client::registry::Registry;
 
-use crate::admission::{Admission, AdmissionLimits, Class, Permit, Turn};
+use crate::admission::Turn;
 use crate::context::Context;
 use crate::document::{Document, Documents, Prepared};
 use crate::guard::{Checker, Limits};
@@ -40,6 +43,7 @@ use crate::rate::{Limiter, Origin};
 use crate::refusal::{Refusal, RequestReason};
 use crate::session::{Jar, Opened, Sessions};
 use accept::{Accepted, Media};
+use operation::Operations;
 use read::Asked;
 use tonic::Status;
 use write::Form;
@@ -63,6 +67,7 @@ pub struct Endpoint<E> {
     persisted: Persisted,
     public_age: Duration,
     admission: Admission,
+    operations: Operations,
     cors: Origins,
     sessions: Option<Arc<Sessions>>,
     pub(crate) limiter: Option<Arc<Limiter>>,
@@ -91,6 +96,7 @@ impl<E: Executor> Endpoint<E> {
             persisted: Persisted::default(),
             public_age: Duration::ZERO,
             admission: Admission::new(AdmissionLimits::default()),
+            operations: Operations::default(),
             cors: Origins::default(),
             sessions: None,
             limiter: None,
@@ -135,6 +141,12 @@ impl<E: Executor> Endpoint<E> {
     #[must_use]
     pub fn admission(self, admission: Admission) -> Self {
         Endpoint { admission, ..self }
+    }
+
+    /// Shows who is let in as `admission_*`, and what is executed; once in a process.
+    pub fn register(&self, registry: &mut Registry) {
+        self.admission.register(registry);
+        self.operations.register(registry);
     }
 
     /// Pages of other origins that may use the endpoint.
@@ -278,15 +290,16 @@ impl<E: Executor> Endpoint<E> {
             return self.stream(live, admitted, head, origin.as_ref(), time);
         }
         let jar = kept.get().cloned().unwrap_or_else(Jar::none);
-        let query = admitted.prepared.kind == OperationType::Query;
+        let kind = admitted.prepared.kind;
         let by_id = admitted.by_id;
         let (request, document, _turn) = admitted.request(jar);
-        let mut executed = self.schema.execute(request).await;
+        let executing = self.operations.execute(&self.schema, kind, request);
+        let mut executed = executing.await;
         document.redact(&mut executed.errors);
         let public = by_get && by_id && !head::says_who(&head.headers);
         let form = Form {
             media: accepted.media.unwrap_or(Media::Json),
-            query,
+            query: kind == OperationType::Query,
             public_s: public.then_some(self.public_age.as_secs()),
         };
         Ok(write::executed(
@@ -315,7 +328,8 @@ impl<E: Executor> Endpoint<E> {
         let prepared = document.prepare(name, asked.variables, &self.limits)?;
         carries.check(prepared.kind)?;
         let turn = match class(&prepared) {
-            Some(class) => Some(self.admission.admit(class).await?),
+            // Without a source: limits on one caller are the business of the limiter.
+            Some(class) => Some(self.admission.admit(class, None).await?),
             None => None,
         };
         let caller = who.await?;
@@ -334,10 +348,10 @@ impl<E: Executor> Endpoint<E> {
 
     /// Executes for a socket or stream; `time` is for the answer, or for each event.
     pub(crate) fn run(&self, admitted: Admitted, time: Duration) -> Run {
-        let is_subscription = admitted.prepared.kind == OperationType::Subscription;
+        let kind = admitted.prepared.kind;
         // The head of the answer has left, or there is none.
         let (request, document, turn) = admitted.request(Jar::none());
-        if is_subscription {
+        if kind == OperationType::Subscription {
             let turn = Turn::new(turn);
             let request = request.data(turn.clone());
             return Run {
@@ -347,10 +361,11 @@ impl<E: Executor> Endpoint<E> {
                 turn: Some(turn),
             };
         }
-        let schema = self.schema.clone();
+        let (schema, operations) = (self.schema.clone(), self.operations.clone());
         let answer = async move {
             let _turn = turn;
-            let work = tokio::time::timeout(time + GRACE, schema.execute(request));
+            let executing = operations.execute(&schema, kind, request);
+            let work = tokio::time::timeout(time + GRACE, executing);
             work.await.map_err(|_| late())
         };
         Run {

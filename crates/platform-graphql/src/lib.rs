@@ -1,6 +1,6 @@
 //! GraphQL for any schema: HTTP in front, checks before execution, errors, scalars, global ids.
 
-pub mod admission;
+mod admission;
 pub mod assets;
 pub mod connection;
 pub mod context;
@@ -22,7 +22,7 @@ pub mod session;
 #[cfg(test)]
 mod tests;
 
-pub use admission::{Admission, AdmissionLimits, Turn};
+pub use admission::Turn;
 pub use connection::{Connection, Edge, Page, PageInfo};
 pub use context::Context;
 pub use document::{Document, Documents, Prepared};

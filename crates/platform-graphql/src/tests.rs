@@ -4,6 +4,7 @@ mod edge;
 mod live;
 mod overload;
 mod persisted;
+mod traces;
 mod traps;
 
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
 
 pub mod access;
+mod collector;
 mod db;
 mod http;
 pub mod issuer;
@@ -14,6 +15,7 @@ mod service;
 mod stack;
 mod wait;
 
+pub use collector::{Collector, Span, collector};
 pub use db::{TestDb, db, db_with_roles};
 pub use http::metric;
 pub use issuer::Issuer;

@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{self, CommonArgs, LogFormat, Variables, Whole},
+    config::{self, CommonArgs, Variables, Whole},
     describe::describe,
     logging,
     runtime::Runtime,
@@ -37,8 +37,8 @@ struct Subcommand<C> {
 
 /// How logging begins, for a server and for a command.
 struct Loggers {
-    serving: fn(&'static str, LogFormat, &str),
-    command: fn(&'static str, LogFormat, &str),
+    serving: fn(&'static str, &CommonArgs),
+    command: fn(&'static str, &CommonArgs),
 }
 
 type Run<C> = dyn FnOnce(C, &ArgMatches) -> LocalBoxFuture<'static, anyhow::Result<()>>;
@@ -105,7 +105,7 @@ impl<C: Args + 'static> App<C> {
         start: impl AsyncFnOnce(&mut Runtime, C) -> anyhow::Result<()>,
     ) -> u8 {
         let loggers = Loggers {
-            serving: logging::init,
+            serving: logging::init_of_service,
             command: logging::init_of_command,
         };
         self.run_logged(arguments, variables, &loggers, start)
@@ -149,7 +149,7 @@ impl<C: Args + 'static> App<C> {
             None => loggers.serving,
             Some(_) => loggers.command,
         };
-        init_logging(self.name, common.log_format, &common.log_level);
+        init_logging(self.name, &common);
         let runtime = match tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -194,6 +194,7 @@ async fn serve<C>(
         common.shutdown_grace,
     )
     .await?;
+    runtime.record_spans(&common.telemetry)?;
     tokio::select! {
         started = start(&mut runtime, config) => started?,
         () = drain.cancelled() => return Ok(()),
@@ -257,8 +258,8 @@ mod tests {
                 &variables,
                 // The log of a test run is not this service's.
                 &Loggers {
-                    serving: |_, _, _| {},
-                    command: |_, _, _| {},
+                    serving: |_, _| {},
+                    command: |_, _| {},
                 },
                 async |_, _| anyhow::bail!("cannot start"),
             )

@@ -92,6 +92,7 @@ fn service(service: &Service) -> Value {
                 Idempotency::RequestId => "request_id",
                 Idempotency::Natural => "natural",
             },
+            "class": method.class.word(),
         })).collect::<Vec<_>>(),
     })
 }
@@ -113,7 +114,7 @@ fn access(access: &Access) -> Value {
 #[cfg(test)]
 mod tests {
     use clap::Args;
-    use platform_contract::Method;
+    use platform_contract::{Class, Method};
 
     use super::*;
     use crate::config::{CommonArgs, GrpcArgs, SealArgs};
@@ -147,6 +148,7 @@ mod tests {
                 delegation: false,
             },
             idempotency: Idempotency::RequestId,
+            class: Class::Mutation,
         }],
         descriptors: &[],
     };
@@ -172,6 +174,7 @@ mod tests {
         assert_eq!(of("LISTEN_GRPC")["help"], "Address of the gRPC server");
         let method = &said["services"][0]["methods"][0];
         assert_eq!(method["idempotency"], "request_id");
+        assert_eq!(method["class"], "mutation");
         assert_eq!(method["access"]["roles"], json!(["voter"]));
     }
 }

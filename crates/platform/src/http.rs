@@ -22,17 +22,14 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
 };
-use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{family::Family, histogram::Histogram},
-    registry::{Registry, Unit},
-};
+use prometheus_client::{encoding::EncodeLabelSet, registry::Registry};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::{
     deadline,
+    telemetry::{Durations, Kind, Span},
     trace::{self, RequestId, TraceContext},
 };
 
@@ -91,11 +88,15 @@ fn too_large() -> Response {
         .into_response()
 }
 
-/// What every route gets: a trace context, a request id, metrics, a deadline, and 500 instead of a
-/// broken connection after a panic.
+/// What every route gets: a span, a request id, metrics, a deadline, and 500 instead of a broken
+/// connection after a panic.
 pub(crate) fn stack(router: Router, limit: Duration, registry: &mut Registry) -> Router {
     let around_all = Stack {
-        metrics: Metrics::new(registry),
+        durations: Durations::new(
+            registry,
+            "http_server_request_duration",
+            "Time to the head of the answer",
+        ),
         limit,
     };
     router.layer(middleware::from_fn_with_state(around_all, around))
@@ -103,7 +104,7 @@ pub(crate) fn stack(router: Router, limit: Duration, registry: &mut Registry) ->
 
 #[derive(Clone)]
 struct Stack {
-    metrics: Metrics,
+    durations: Durations<Labels>,
     limit: Duration,
 }
 
@@ -114,6 +115,7 @@ async fn around(State(stack): State<Stack>, request: Request, next: Next) -> Res
     let context = TraceContext::of(request.headers());
     let id = RequestId::of(request.headers());
     let named = id.clone();
+    let span = Span::begin(context, Kind::Server, |span| labels.describe(span));
     let work = async move {
         let work = deadline::scope(
             stack.limit,
@@ -147,19 +149,26 @@ async fn around(State(stack): State<Stack>, request: Request, next: Next) -> Res
             labels.method,
             labels.route,
         );
+        let labels = Labels { status, ..labels };
         stack
-            .metrics
-            .0
-            .get_or_create(&Labels { status, ..labels })
-            .observe(elapsed.as_secs_f64());
+            .durations
+            .observe(&labels, elapsed.as_secs_f64(), &span);
+        told(span, status);
         id.inject(response.headers_mut());
         response
     };
     trace::scope(context, trace::request_scope(named, work)).await
 }
 
-#[derive(Clone)]
-struct Metrics(Family<Labels, Histogram, fn() -> Histogram>);
+/// A refusal is the client's affair, and no fault of ours.
+fn told(mut span: Span, status: u16) {
+    span.set("http.response.status_code", i64::from(status));
+    if status >= 500 {
+        span.fail(status.to_string());
+    } else {
+        span.end();
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
@@ -188,23 +197,13 @@ impl Labels {
             status: 0,
         }
     }
-}
 
-impl Metrics {
-    fn new(registry: &mut Registry) -> Self {
-        let buckets = || {
-            Histogram::new([
-                0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-            ])
-        };
-        let family = Family::new_with_constructor(buckets as fn() -> Histogram);
-        registry.register_with_unit(
-            "http_server_request_duration",
-            "Time to the head of the answer",
-            Unit::Seconds,
-            family.clone(),
-        );
-        Self(family)
+    /// The path itself is not told: it is whatever the client has written.
+    fn describe(&self, span: &mut Span) {
+        span.name(format!("{} {}", self.method, self.route));
+        span.set("http.request.method", self.method);
+        span.set("http.route", self.route.clone());
+        span.set("url.scheme", "http");
     }
 }
 

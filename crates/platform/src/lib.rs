@@ -1,6 +1,7 @@
 //! What every service shares: start-up, servers, clients, identity, errors, limits.
 
 pub mod admin;
+pub mod admission;
 pub mod app;
 pub mod auth;
 pub mod client;
@@ -14,6 +15,7 @@ pub mod logging;
 pub mod runtime;
 pub mod sealed;
 pub mod shutdown;
+pub mod telemetry;
 pub mod text;
 pub mod time;
 pub mod trace;

@@ -14,37 +14,52 @@ use tracing::{
     field::{Field, Visit},
 };
 use tracing_subscriber::{
-    EnvFilter,
+    EnvFilter, Layer,
     fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter, format::Writer},
+    layer::SubscriberExt,
     registry::LookupSpan,
+    util::SubscriberInitExt,
 };
 
-use crate::{config::LogFormat, trace};
+use crate::{
+    config::{CommonArgs, LogFormat},
+    telemetry, trace,
+};
 
 /// Starts logging for the process; a later call changes nothing. Panics are logged as well.
 pub fn init(service: &'static str, format: LogFormat, filter: &str) {
-    start(service, format, filter, io::stdout);
+    start(service, format, filter, false, io::stdout);
 }
 
-/// As [`init`], on stderr: what a command answers stands on stdout.
-pub(crate) fn init_of_command(service: &'static str, format: LogFormat, filter: &str) {
-    start(service, format, filter, io::stderr);
+/// As [`init`], as the service is configured, with the spans that come of log events.
+pub(crate) fn init_of_service(service: &'static str, args: &CommonArgs) {
+    let spans = args.telemetry.otel_exporter_otlp_endpoint.is_some();
+    start(service, args.log_format, &args.log_level, spans, io::stdout);
+}
+
+/// On stderr: what a command answers stands on stdout.
+pub(crate) fn init_of_command(service: &'static str, args: &CommonArgs) {
+    start(service, args.log_format, &args.log_level, false, io::stderr);
 }
 
 fn start<W: Write + IsTerminal>(
     service: &'static str,
     format: LogFormat,
     filter: &str,
+    spans: bool,
     stream: fn() -> W,
 ) where
     fn() -> W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let started = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(format == LogFormat::Human && stream().is_terminal())
         .with_writer(stream)
         .event_format(Lines { service, format })
+        .with_filter(filter);
+    let started = tracing_subscriber::registry()
+        .with(lines)
+        .with(spans.then(telemetry::statements))
         .try_init()
         .is_ok();
     if started {

@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     panic::AssertUnwindSafe,
     sync::{Arc, OnceLock},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use ::http::{Request, Response};
@@ -31,10 +31,15 @@ use crate::{
     auth::Verifier,
     config::{Environment, GrpcArgs, HttpArgs},
     grpc, http,
+    telemetry::{self, Exporter, TelemetryArgs},
 };
 
 /// For what was cut off at the end of the grace period to say so to its callers.
 const ABORT_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// For the last spans to leave: of what is left of the grace period, or a moment if nothing is.
+const FLUSH_TIME_MIN: Duration = Duration::from_millis(200);
+const FLUSH_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Connections at once on the admin port, which only probes and scrapers use.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
@@ -56,6 +61,7 @@ pub struct Runtime {
     grpc_addr: Option<SocketAddr>,
     http_addr: Option<SocketAddr>,
     admin: AdminPort,
+    exporter: Option<Exporter>,
     /// The first thing that could not be set up; told after `start`, which then needs no `?` for
     /// each line of wiring.
     broken: Option<anyhow::Error>,
@@ -116,8 +122,15 @@ impl Runtime {
                 registry,
                 _server: AbortOnDrop(tokio::spawn(server)),
             },
+            exporter: None,
             broken: None,
         })
+    }
+
+    /// Records spans and sends them to the collector, if there is to be one.
+    pub(crate) fn record_spans(&mut self, args: &TelemetryArgs) -> anyhow::Result<()> {
+        self.exporter = telemetry::start(args, self.name, self.environment, &mut self.registry)?;
+        Ok(())
     }
 
     /// The name of the service.
@@ -232,6 +245,7 @@ impl Runtime {
     /// the grace period.
     pub(crate) async fn serve(mut self, drain: CancellationToken) -> anyhow::Result<()> {
         let grace = self.grace;
+        let exporter = self.exporter.take();
         let abort = CancellationToken::new();
         let mut servers = JoinSet::new();
         let health = self.grpc.as_ref().map(|(_, services)| services.health());
@@ -270,6 +284,7 @@ impl Runtime {
             tracing::error!("{error:#}; the process ends");
         }
 
+        let drained = Instant::now();
         self.readiness.enter(Phase::Draining);
         drain.cancel();
         self.stop.cancel();
@@ -286,6 +301,12 @@ impl Runtime {
             tracing::warn!("not all was finished within {grace:?}; the rest is cut off");
             abort.cancel();
             let _ = tokio::time::timeout(ABORT_TIME_MAX, finish).await;
+        }
+        if let Some(exporter) = exporter {
+            let left = grace.saturating_sub(drained.elapsed());
+            exporter
+                .flush(left.clamp(FLUSH_TIME_MIN, FLUSH_TIME_MAX))
+                .await;
         }
         tracing::info!("{} has stopped", self.name);
         failed.map_or(Ok(()), Err)

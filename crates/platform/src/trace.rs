@@ -7,6 +7,8 @@ use std::str::FromStr;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
 
+use crate::telemetry;
+
 /// The header that carries it, in HTTP, gRPC and events.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -22,9 +24,12 @@ tokio::task_local! {
 /// Which trace the work at hand belongs to, and under which span. Prints as a `traceparent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
-    trace_id: u128,
-    span_id: u64,
-    sampled: bool,
+    pub(crate) trace_id: u128,
+    pub(crate) span_id: u64,
+    /// The span that this one is part of; 0 where the trace begins.
+    pub(crate) parent_id: u64,
+    /// Whether the spans of the trace are recorded, by those who record any.
+    pub(crate) sampled: bool,
 }
 
 /// The context of the current call; a new one outside any scope.
@@ -94,10 +99,12 @@ impl TraceContext {
     /// The root of a new trace.
     #[allow(clippy::new_without_default, reason = "each one differs")]
     pub fn new() -> TraceContext {
+        let trace_id = u128::from_be_bytes(random()).max(1);
         TraceContext {
-            trace_id: u128::from_be_bytes(random()).max(1),
+            trace_id,
             span_id: u64::from_be_bytes(random()).max(1),
-            sampled: true,
+            parent_id: 0,
+            sampled: telemetry::samples(trace_id),
         }
     }
 
@@ -116,6 +123,7 @@ impl TraceContext {
     pub fn child(self) -> TraceContext {
         TraceContext {
             span_id: u64::from_be_bytes(random()).max(1),
+            parent_id: self.span_id,
             ..self
         }
     }
@@ -176,6 +184,7 @@ impl FromStr for TraceContext {
         let context = TraceContext {
             trace_id: u128::from_str_radix(trace_id, 16).map_err(|_| Malformed)?,
             span_id: u64::from_str_radix(span_id, 16).map_err(|_| Malformed)?,
+            parent_id: 0,
             sampled: u8::from_str_radix(flags, 16).map_err(|_| Malformed)? & 1 == 1,
         };
         if context.trace_id == 0 || context.span_id == 0 {
@@ -240,6 +249,7 @@ mod tests {
         let context = TraceContext::of(&headers(&[GOOD]));
         assert_eq!(context.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_ne!(context.span_id(), "00f067aa0ba902b7");
+        assert_eq!(context.parent_id, 0x00f0_67aa_0ba9_02b7);
     }
 
     #[test]

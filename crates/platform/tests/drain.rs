@@ -20,7 +20,7 @@ use platform::{
     config::{self, AuthArgs, GrpcArgs, HttpArgs},
     error::Details,
 };
-use platform_contract::{Access, Idempotency, Method, Served, Service};
+use platform_contract::{Access, Class, Idempotency, Method, Served, Service};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::{Code, Request, Response, Status, body::Body, transport::Channel};
@@ -59,6 +59,7 @@ static SERVICE: Service = Service {
         output: "google.protobuf.Duration",
         access: Access::Public,
         idempotency: Idempotency::Natural,
+        class: Class::Mutation,
     }],
     descriptors: &[],
 };

@@ -13,7 +13,7 @@ use crate::{
     checkout::Checkout,
     commands::down,
     os::{hash, ports, secret},
-    stack::plan::SPAN,
+    stack::plan::{SPAN, collector_port, url},
 };
 
 const REPLICAS: &str = "bff=2,catalog=2,recommendations=2";
@@ -44,6 +44,8 @@ fn with_stack(session: &mut Session<'_>, base: u16, scripts: &[PathBuf]) -> anyh
         up.arg("up")
             .args(["--detach", "--json", "--replicas", REPLICAS]);
         up.arg("--port-base").arg(base.to_string());
+        // Where mostly nobody listens, which must not matter to anything.
+        up.env("OTEL_EXPORTER_OTLP_ENDPOINT", url(collector_port(base)));
         up.stdout(fs::File::create(&status)?);
         session.command(up, "homeward up")
     })?;

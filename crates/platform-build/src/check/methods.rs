@@ -7,7 +7,7 @@ use prost_reflect::{Kind, MethodDescriptor};
 use super::has;
 use crate::load::Loaded;
 use crate::names;
-use crate::options::{Access, Idempotency, RoleMapping, holds_secret};
+use crate::options::{Access, Class, Idempotency, RoleMapping, holds_secret};
 use crate::report::Report;
 
 pub(crate) fn check(contracts: &Loaded, report: &mut Report) {
@@ -97,6 +97,14 @@ fn check_idempotency(contracts: &Loaded, method: &MethodDescriptor, report: &mut
         report.refuse(method, format!("method `{name}` states no `idempotency`"));
         return;
     };
+    if Class::of(method) != Class::Mutation && idempotency != Idempotency::Natural {
+        report.refuse(
+            method,
+            format!(
+                "method `{name}` reads, by its verb or its pages, but is not IDEMPOTENCY_NATURAL"
+            ),
+        );
+    }
     if idempotency != Idempotency::RequestId {
         if request.get_field_by_name("request_id").is_some() {
             report.refuse(

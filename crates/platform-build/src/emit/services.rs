@@ -7,7 +7,7 @@ use prost_reflect::{MethodDescriptor, ServiceDescriptor};
 
 use crate::load::Loaded;
 use crate::names;
-use crate::options::{Access, Idempotency};
+use crate::options::{Access, Class, Idempotency};
 
 /// The tables of one package, and the impls that tie them to the servers.
 pub(crate) fn emit(contracts: &Loaded, package: &str, code: &mut String) {
@@ -59,6 +59,11 @@ fn method(contracts: &Loaded, method: &MethodDescriptor) -> String {
         Some(Idempotency::Natural) => "Natural",
         Some(Idempotency::None) | None => "None",
     };
+    let class = match Class::of(method) {
+        Class::Mutation => "Mutation",
+        Class::Read => "Read",
+        Class::List => "List",
+    };
     format!(
         "        ::platform_contract::Method {{
             name: {name:?},
@@ -67,6 +72,7 @@ fn method(contracts: &Loaded, method: &MethodDescriptor) -> String {
             output: {output:?},
             access: ::platform_contract::Access::{access},
             idempotency: ::platform_contract::Idempotency::{idempotency},
+            class: ::platform_contract::Class::{class},
         }},
 ",
         name = method.name(),

@@ -17,7 +17,31 @@ service ShopService {
     option (homeward.options.v1.access) = { public: true };
     option (homeward.options.v1.idempotency) = IDEMPOTENCY_NATURAL;
   }
+  rpc BatchGetSales(BatchGetSalesRequest) returns (BatchGetSalesResponse) {
+    option (homeward.options.v1.access) = { public: true };
+    option (homeward.options.v1.idempotency) = IDEMPOTENCY_NATURAL;
+  }
+  rpc SearchOffers(SearchOffersRequest) returns (SearchOffersResponse) {
+    option (homeward.options.v1.access) = { public: true };
+    option (homeward.options.v1.idempotency) = IDEMPOTENCY_NATURAL;
+  }
+  rpc GetReceipts(GetReceiptsRequest) returns (GetReceiptsResponse) {
+    option (homeward.options.v1.access) = { public: true };
+    option (homeward.options.v1.idempotency) = IDEMPOTENCY_NATURAL;
+  }
+  rpc Getaway(GetawayRequest) returns (GetawayResponse) {
+    option (homeward.options.v1.access) = { public: true };
+    option (homeward.options.v1.idempotency) = IDEMPOTENCY_NATURAL;
+  }
 }
+message BatchGetSalesRequest {}
+message BatchGetSalesResponse {}
+message SearchOffersRequest {}
+message SearchOffersResponse {}
+message GetReceiptsRequest { int32 page_size = 1; string page_token = 2; }
+message GetReceiptsResponse { string next_page_token = 1; }
+message GetawayRequest {}
+message GetawayResponse {}
 message BuyRequest {
   string request_id = 1;
   oneof proof {
@@ -115,6 +139,25 @@ fn a_contract_becomes_traits_tables_and_lists() {
             r#"TaskType { name: "shop.offer.pack", topic: "tasks.shop.offer.pack", schema: "acme.shop.v1.PackOffer", result: "acme.shop.v1.Packed" }"#,
         ],
     );
+}
+
+#[test]
+fn what_a_method_does_tells_when_it_is_refused() {
+    let workspace = shop("what_a_method_does_tells_when_it_is_refused");
+    let code = workspace.generated("acme.shop.v1.rs");
+    for (name, class) in [
+        ("Buy", "Mutation"),
+        ("ListSales", "List"),
+        ("BatchGetSales", "Read"),
+        ("SearchOffers", "List"),
+        ("GetReceipts", "List"),
+        ("Getaway", "Mutation"),
+    ] {
+        let (_, method) = code.split_once(&format!("name: {name:?},")).unwrap();
+        let method = method.split("::Method {").next().unwrap();
+        let class = format!("class: ::platform_contract::Class::{class},");
+        assert!(method.contains(&class), "{name}:{method}");
+    }
 }
 
 #[test]

@@ -150,6 +150,27 @@ fn a_request_id_that_nothing_reads() {
 }
 
 #[test]
+fn a_read_that_is_not_natural() {
+    let options = format!("{PUBLIC} option (homeward.options.v1.idempotency) = IDEMPOTENCY_NONE;");
+    let named = method(&options, "", "").replace("Buy", "GetOffer");
+    refuses(
+        "a_read_that_is_not_natural",
+        &named,
+        "method `GetOffer` reads, by its verb or its pages, but is not IDEMPOTENCY_NATURAL",
+    );
+    let paged = method(
+        &format!("{PUBLIC} {REQUEST_ID}"),
+        "string request_id = 1; int32 page_size = 2; string page_token = 3;",
+        "string next_page_token = 1;",
+    );
+    refuses(
+        "a_read_with_pages_that_is_not_natural",
+        &paged,
+        "method `Buy` reads, by its verb or its pages, but is not IDEMPOTENCY_NATURAL",
+    );
+}
+
+#[test]
 fn a_stored_answer_with_a_secret_inside() {
     let body = method(
         &format!("{PUBLIC} {REQUEST_ID}"),

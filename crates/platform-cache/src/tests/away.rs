@@ -140,9 +140,9 @@ async fn an_invalidation_whose_request_is_given_up_takes_place() {
     until("redis to be told", async || {
         use fred::interfaces::KeysInterface;
         let key = b.redis.key("test:1");
-        let held = b
-            .redis
-            .ask(|client| async move { client.get::<Option<Vec<u8>>, _>(key).await });
+        let held = b.redis.ask("GET", |client| async move {
+            client.get::<Option<Vec<u8>>, _>(key).await
+        });
         (held.await.ok()?? == b"m\0\0\0\0\0\0\0\x02").then_some(())
     })
     .await;
@@ -197,7 +197,9 @@ async fn no_more_commands_are_under_way_than_may_be() {
             use fred::interfaces::KeysInterface;
             let key = redis.key("x");
             redis
-                .ask(|client| async move { client.get::<Option<String>, _>(key).await })
+                .ask("GET", |client| async move {
+                    client.get::<Option<String>, _>(key).await
+                })
                 .await
         })
     };

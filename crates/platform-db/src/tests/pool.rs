@@ -155,6 +155,26 @@ async fn a_database_that_is_away_at_start_is_waited_for() {
 }
 
 #[tokio::test]
+async fn a_full_pool_is_overload_and_tells_when_to_come_back() {
+    let db = test_db().await;
+    let mut vars = db.vars();
+    vars.insert("DATABASE_POOL_MAX".to_owned(), "2".to_owned());
+    let service = service(vars).await;
+    let held = [(); 2].map(|()| service.db.begin());
+    let held = futures_util::future::join_all(held).await;
+
+    for error in [service.db.begin().await, service.db.read().await] {
+        let error = error.unwrap_err();
+        assert_eq!(classify(&error), Kind::Exhausted);
+        let status = status(error);
+        assert!(Details::is(&status, PlatformReason::Overloaded));
+        assert!(Details::of(&status).retry_after.is_some());
+    }
+    drop(held);
+    service.db.begin().await.unwrap();
+}
+
+#[tokio::test]
 async fn the_pool_recovers_when_the_database_restarts() {
     let db = test_db().await;
     let mut proxy = Proxy::new(&db).await;

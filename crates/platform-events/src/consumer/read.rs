@@ -1,6 +1,5 @@
 //! The loop that reads, hands out, and tells the broker how far it is.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{anyhow, ensure};
@@ -12,6 +11,7 @@ use rdkafka::Message as _;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance, StreamConsumer};
 use rdkafka::error::KafkaError;
+use rdkafka::statistics::{Partition, Statistics, Topic};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use sqlx::{Connection, PgConnection};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -23,8 +23,7 @@ use super::keys::{Key, Keys, Taken};
 use super::message::Message;
 use super::offsets::Offsets;
 use super::step::{Failure, Outcome};
-use crate::context::Voice;
-use crate::metrics::{Consumed, Of};
+use crate::metrics::{Consumed, Lag, Of};
 use crate::parked::{self, Cause};
 use crate::seldom::Seldom;
 use crate::{Kafka, session, topics};
@@ -53,7 +52,9 @@ impl Consumer {
         while !stop.is_cancelled() {
             let (sender, changes) = mpsc::unbounded_channel();
             let context = Context {
-                voice: Arc::clone(&kafka.voice),
+                kafka: kafka.clone(),
+                consumer: self.name,
+                topics: topics.clone(),
                 changes: sender,
             };
             let config = kafka.consumer(self.name);
@@ -389,7 +390,6 @@ async fn work(
     conn: Option<PgConnection>,
     taken: Vec<Taken>,
 ) -> Done {
-    let limit = kafka.args.consumer_handle_timeout;
     let mut conn = match conn {
         Some(conn) => conn,
         None => match open(db, kafka).await {
@@ -397,7 +397,7 @@ async fn work(
             Err(error) => return away(None, taken, error.to_string()).await,
         },
     };
-    let failure = match carry_out(consumer, &mut conn, &taken, limit).await {
+    let failure = match carry_out(consumer, kafka, &mut conn, &taken).await {
         Ok(outcomes) => {
             return Done {
                 conn: Some(conn),
@@ -435,16 +435,17 @@ async fn work(
 
 async fn carry_out(
     consumer: &Consumer,
+    kafka: &Kafka,
     conn: &mut PgConnection,
     taken: &[Taken],
-    limit: Duration,
 ) -> Result<Vec<Outcome>, Failure> {
+    let (limit, metrics) = (kafka.args.consumer_handle_timeout, &kafka.metrics);
     let mut tx = conn.begin().await?;
     let mut outcomes = Vec::with_capacity(taken.len());
     for Taken { message, given_up } in taken {
         outcomes.push(match given_up {
-            None => consumer.step(&mut tx, message, limit).await?,
-            Some(reason) => consumer.give_up(&mut tx, message, reason).await?,
+            None => consumer.step(&mut tx, message, limit, metrics).await?,
+            Some(reason) => consumer.give_up(&mut tx, message, reason, metrics).await?,
         });
     }
     tx.commit().await?;
@@ -461,9 +462,11 @@ async fn away(conn: Option<PgConnection>, taken: Vec<Taken>, reason: String) -> 
     }
 }
 
-/// Hears of partitions that come and go.
+/// Hears of partitions that come and go, and how far behind they are.
 struct Context {
-    voice: Arc<Voice>,
+    kafka: Kafka,
+    consumer: &'static str,
+    topics: Vec<&'static str>,
     changes: UnboundedSender<Change>,
 }
 
@@ -474,12 +477,36 @@ enum Change {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.voice.log(level, facility, message);
+        self.kafka.voice.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.voice.error(&error, reason);
+        self.kafka.voice.error(&error, reason);
     }
+
+    fn stats(&self, statistics: Statistics) {
+        for topic in &self.topics {
+            let lag = Lag {
+                consumer: self.consumer,
+                topic,
+            };
+            let found = statistics.topics.get(&self.kafka.topic(topic));
+            let count = found.map_or(0, behind);
+            self.kafka.metrics.lag.get_or_create(&lag).set(count);
+        }
+    }
+}
+
+/// Events in the partitions that are read here, after the last that took effect; what nobody knows
+/// counts as none.
+fn behind(topic: &Topic) -> i64 {
+    let read_here = |partition: &&Partition| partition.fetch_state == "active";
+    let partitions = topic.partitions.values().filter(read_here);
+    let counts = partitions.map(|partition| match partition.consumer_lag_stored {
+        -1 => partition.consumer_lag.max(0),
+        stored => stored,
+    });
+    counts.sum()
 }
 
 impl ConsumerContext for Context {

@@ -1,17 +1,21 @@
 //! What one event comes to, in the transaction that records it as seen.
 
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use futures_util::FutureExt;
 use sqlx::PgConnection;
+use tokio::time::Instant;
 
 use super::Consumer;
 use super::message::{Message, NotLetIn};
 use crate::envelope::Meta;
 use crate::inbox::{self, Claim};
+use crate::metrics::{Metrics, Processed};
 use crate::parked::{self, Cause};
+use crate::spans;
 
 /// What became of an event.
 #[derive(Debug)]
@@ -48,13 +52,26 @@ pub(super) enum Failure {
     CutOff(anyhow::Error),
 }
 
+impl Failure {
+    /// For spans.
+    fn word(&self) -> Cow<'static, str> {
+        match self {
+            Failure::Db(error) => platform_db::error::word(error),
+            Failure::Handler(_) => Cow::Borrowed("handler_failed"),
+            Failure::CutOff(_) => Cow::Borrowed("cut_off"),
+        }
+    }
+}
+
 impl Consumer {
-    /// Carries out what an event means, in a transaction that the caller commits.
+    /// Carries out what an event means, in a transaction that the caller commits; one span and one
+    /// measurement for each try.
     pub(super) async fn step(
         &self,
         tx: &mut PgConnection,
         message: &Message,
         limit: Duration,
+        metrics: &Metrics,
     ) -> Result<Outcome, Failure> {
         let meta = match message.judge(self.contract) {
             Ok(meta) => meta,
@@ -64,9 +81,35 @@ impl Consumer {
                 detail,
             }) => return self.park(tx, message, version, cause, detail).await,
         };
+        let (span, began) = (spans::process(self.name, &meta), Instant::now());
+        let taken_in = self.take_in(tx, message, &meta, limit);
+        let result = platform::trace::scope(meta.trace, taken_in).await;
+        let processed = Processed {
+            consumer: self.name,
+            topic: meta.event.topic,
+            event: meta.event.name,
+            outcome: result.as_ref().map_or("failed", Outcome::word),
+        };
+        let seconds = began.elapsed().as_secs_f64();
+        metrics.processed.observe(&processed, seconds, &span);
+        match &result {
+            Ok(Outcome::Parked(cause, _)) => span.fail(cause.word()),
+            _ => span.close(&result, Failure::word),
+        }
+        result
+    }
+
+    /// An event that is one of ours, if it is its turn.
+    async fn take_in(
+        &self,
+        tx: &mut PgConnection,
+        message: &Message,
+        meta: &Meta,
+        limit: Duration,
+    ) -> Result<Outcome, Failure> {
         let (topic, version) = (meta.event.topic, meta.version);
         match inbox::claim(tx, self.name, topic, &meta.key, version, self.complete).await? {
-            Claim::Next => match self.handle(tx, message, &meta, limit).await? {
+            Claim::Next => match self.handle(tx, message, meta, limit).await? {
                 Ok(outcome) => Ok(outcome),
                 Err(detail) => {
                     // Parked, it does not count as seen.
@@ -121,6 +164,7 @@ impl Consumer {
         tx: &mut PgConnection,
         message: &Message,
         reason: &str,
+        metrics: &Metrics,
     ) -> Result<Outcome, Failure> {
         match message.judge(self.contract) {
             Ok(meta) => {
@@ -128,7 +172,7 @@ impl Consumer {
                 self.park(tx, message, version, Cause::Failed, detail).await
             }
             // Then it was the database that failed.
-            Err(_) => self.step(tx, message, Duration::MAX).await,
+            Err(_) => self.step(tx, message, Duration::MAX, metrics).await,
         }
     }
 

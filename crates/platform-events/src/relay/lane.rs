@@ -27,15 +27,15 @@ const FIRST: &str = "(
 
 /// One event that waits.
 #[derive(sqlx::FromRow)]
-pub(super) struct Row {
-    pub(super) lane: i16,
-    pub(super) sequence: i64,
-    pub(super) topic: String,
+pub(crate) struct Row {
+    pub(crate) lane: i16,
+    pub(crate) sequence: i64,
+    pub(crate) topic: String,
     #[sqlx(flatten)]
-    pub(super) event: Envelope,
-    pub(super) payload: Vec<u8>,
+    pub(crate) event: Envelope,
+    pub(crate) payload: Vec<u8>,
     /// An earlier event of its key is held.
-    pub(super) behind: bool,
+    pub(crate) behind: bool,
 }
 
 /// Whether there is anything to do, for the price of one statement.

@@ -32,7 +32,7 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// How a wave ended that was not taken as a whole.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// The broker, a topic or the network; the same events may well go through later.
     Passing(String),
     /// The broker does not want one of the events, whenever it comes.

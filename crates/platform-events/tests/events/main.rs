@@ -11,3 +11,4 @@ mod relaying;
 mod resuming;
 mod revoking;
 mod support;
+mod traces;

@@ -3,10 +3,10 @@ use std::time::Duration;
 
 use async_graphql::Executor;
 use clap::Args;
+use platform::admission::{Admission, AdmissionLimits};
 use platform::config::{at_least_one, duration};
 
 use super::{Endpoint, Origins};
-use crate::admission::{Admission, AdmissionLimits};
 use crate::persisted::{Manifest, ManifestError, Persisted};
 
 /// The GraphQL endpoint and its limits.
@@ -29,7 +29,7 @@ pub struct EndpointArgs {
     #[arg(env = "REQUEST_QUEUE_MAX", default_value_t = 512)]
     pub request_queue_max: usize,
 
-    /// Longest wait of a request for its turn.
+    /// Longest wait of a request for its turn; a tenth of it while the queue does not empty.
     #[arg(env = "REQUEST_QUEUE_AGE_MAX", default_value = "500ms", value_parser = duration)]
     pub request_queue_age_max: Duration,
 

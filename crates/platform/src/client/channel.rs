@@ -24,6 +24,7 @@ use super::received::{Received, checked_code};
 use super::target::GrpcTarget;
 use crate::error::Refusal;
 use crate::grpc::{parse_timeout, passed, timeout_header, too_large};
+use crate::trace::TraceContext;
 use crate::{deadline, trace};
 
 /// Time for a call made outside of any deadline.
@@ -102,11 +103,13 @@ impl tower::Service<Request<Body>> for Channel {
             (remaining, asked) => remaining.or(asked).unwrap_or(DEADLINE_DEFAULT),
         };
         let until = Instant::now() + limit;
-        trace::current().child().inject(request.headers_mut());
+        let context = trace::try_current().map_or_else(TraceContext::new, TraceContext::child);
+        context.inject(request.headers_mut());
         request
             .headers_mut()
             .insert(header::TE, HeaderValue::from_static("trailers"));
-        let call = shared.metrics.begin(shared.name, request.uri().path());
+        let path = request.uri().path();
+        let call = shared.metrics.begin(shared.name, path, context);
         Box::pin(async move {
             match tokio::time::timeout_at(until, shared.send(request, until)).await {
                 Ok(Ok(response)) => Ok(shared.received(response, until, call)),

@@ -1,17 +1,21 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 use tonic::Code;
 
-use crate::grpc::{BUCKETS, code_name};
+use crate::grpc::{code_name, describe};
+use crate::telemetry::{Durations, Kind, Span};
+use crate::trace::TraceContext;
+
+/// Health and reflection, which are asked for without end.
+const QUIET: &str = "/grpc.";
 
 /// Measurements of all channels of a process; make it once.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    durations: Family<Labels, Histogram>,
+    durations: Durations<Labels>,
     resent: Family<Peer, Counter>,
 }
 
@@ -30,15 +34,12 @@ struct Peer {
 impl Metrics {
     /// Registers them.
     pub fn new(registry: &mut Registry) -> Metrics {
-        let durations =
-            Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
-        let resent = Family::default();
-        registry.register_with_unit(
+        let durations = Durations::new(
+            registry,
             "rpc_client_call_duration",
             "Time until the last frame of the answer",
-            Unit::Seconds,
-            durations.clone(),
         );
+        let resent = Family::default();
         registry.register(
             "rpc_client_calls_resent",
             "Calls sent again to another replica",
@@ -47,11 +48,20 @@ impl Metrics {
         Metrics { durations, resent }
     }
 
-    pub(super) fn begin(&self, server: &'static str, path: &str) -> Call {
+    pub(super) fn begin(&self, server: &'static str, path: &str, context: TraceContext) -> Call {
+        let method = path.trim_start_matches('/').to_owned();
+        let span = match path.starts_with(QUIET) {
+            true => Span::default(),
+            false => Span::begin(context, Kind::Client, |span| {
+                describe(span, method.clone());
+                span.set("server.address", server);
+            }),
+        };
         Call {
             metrics: self.clone(),
             server,
-            method: path.trim_start_matches('/').to_owned(),
+            method,
+            span,
             started: Instant::now(),
             // What holds if the caller drops the call.
             code: Code::Cancelled,
@@ -68,6 +78,7 @@ pub(super) struct Call {
     metrics: Metrics,
     server: &'static str,
     method: String,
+    span: Span,
     started: Instant,
     pub(super) code: Code,
 }
@@ -86,9 +97,13 @@ impl Drop for Call {
             rpc_method: std::mem::take(&mut self.method),
             rpc_response_status_code: code_name(self.code),
         };
-        self.metrics
-            .durations
-            .get_or_create(&labels)
-            .observe(self.started.elapsed().as_secs_f64());
+        let mut span = std::mem::take(&mut self.span);
+        let seconds = self.started.elapsed().as_secs_f64();
+        self.metrics.durations.observe(&labels, seconds, &span);
+        span.set("rpc.response.status_code", code_name(self.code));
+        match self.code {
+            Code::Ok => span.end(),
+            code => span.fail(code_name(code)),
+        }
     }
 }

@@ -16,6 +16,8 @@ use tonic::{Code, Request};
 use super::{Channel, Condition, Metrics};
 use crate::error::Details;
 use crate::grpc::testing::{Running, TestClient, args, eventually, nobodys_verifier};
+use crate::telemetry::Kind;
+use crate::telemetry::tests::{attribute, recorded, recording};
 use crate::trace::TraceContext;
 use crate::{deadline, trace};
 
@@ -381,6 +383,47 @@ async fn the_trace_goes_along() {
         .unwrap();
     assert_eq!(seen.trace_id(), context.trace_id());
     assert_ne!(seen.span_id(), context.span_id());
+}
+
+#[tokio::test]
+async fn a_call_is_a_span_at_either_end() {
+    let running = replica("one").await;
+    let client = client(&[running.addr]);
+    let parent = recording();
+    trace::scope(parent, async {
+        client.calls.run("echo:x").await.unwrap();
+        client.calls.run("refuse").await.unwrap_err();
+        client.calls.run("panic").await.unwrap_err();
+    })
+    .await;
+    let mut spans = recorded(parent, 6).await;
+    spans.sort_by_key(|span| (span.start_time, span.span_kind == Kind::Server));
+    let method = "test.v1.TestService/Do";
+    for (pair, (code, server_fault)) in
+        spans
+            .chunks(2)
+            .zip([("OK", ""), ("ABORTED", ""), ("INTERNAL", "INTERNAL")])
+    {
+        let [called, served] = pair else {
+            panic!("{pair:?}")
+        };
+        assert_eq!(
+            (&called.span_kind, &served.span_kind),
+            (&Kind::Client, &Kind::Server)
+        );
+        assert_eq!(called.parent_span_id, parent.span_id.into());
+        assert_eq!(served.parent_span_id, called.span_context.span_id());
+        for span in pair {
+            assert_eq!(span.name, method);
+            assert_eq!(attribute(span, "rpc.system.name"), "grpc");
+            assert_eq!(attribute(span, "rpc.method"), method);
+            assert_eq!(attribute(span, "rpc.response.status_code"), code);
+        }
+        let client_fault = if code == "OK" { "" } else { code };
+        assert_eq!(attribute(called, "error.type"), client_fault);
+        assert_eq!(attribute(served, "error.type"), server_fault);
+        assert_eq!(attribute(called, "server.address"), "test");
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use url::Url;
 
 use super::{Secret, duration, http_url};
+use crate::telemetry::TelemetryArgs;
 
 /// What every service is told.
 #[derive(Args, Clone, Debug)]
@@ -27,6 +28,9 @@ pub struct CommonArgs {
     /// Where the service runs; development tools refuse to work in production.
     #[arg(env = "ENVIRONMENT", default_value = "production")]
     pub environment: Environment,
+
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
 }
 
 /// How log lines look.
@@ -61,11 +65,17 @@ pub struct GrpcArgs {
     #[arg(env = "DEADLINE_MAX", default_value = "60s", value_parser = duration)]
     pub deadline_max: Duration,
 
-    /// Calls worked on at once; more wait for a moment and are then refused.
+    /// Calls worked on at once; more wait for a moment and are then refused. One connection has at most as
+    /// many as it leaves free.
     #[arg(env = "CALLS_MAX", default_value_t = 256, value_parser = super::at_least_one)]
     pub calls_max: usize,
 
-    /// Longest wait of a call for its turn.
+    /// Calls that wait for their turn; beyond, what matters least is refused. One connection has at most as
+    /// many as it leaves free.
+    #[arg(env = "CALL_QUEUE_MAX", default_value_t = 512)]
+    pub call_queue_max: usize,
+
+    /// Longest wait of a call for its turn; a tenth of it while the queue does not empty.
     #[arg(env = "CALL_QUEUE_AGE_MAX", default_value = "200ms", value_parser = duration)]
     pub call_queue_age_max: Duration,
 

@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as _, Frame};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
@@ -16,6 +15,7 @@ use super::message::too_large;
 use super::panics;
 use super::stack::polished;
 use super::telemetry::Call;
+use crate::admission::Permit;
 use crate::trace::TraceContext;
 use crate::{deadline, trace};
 
@@ -39,7 +39,7 @@ pub(super) struct Answer {
     pub(super) bytes_max: usize,
     pub(super) call: Option<Call>,
     /// The place of the call, free again when the answer is over.
-    pub(super) permit: Option<OwnedSemaphorePermit>,
+    pub(super) permit: Option<Permit>,
 }
 
 impl Answer {

@@ -1,10 +1,14 @@
 //! The gRPC server: one listener, one stack of layers in front of every method.
 //!
 //! From the outside in: panics become a status ([`panics`]), every call is traced, logged and counted
-//! ([`telemetry`]), too much work is refused ([`shed`]), time runs ([`timeout`]), the caller is found out and
-//! held against the contract ([`access`]), the request is measured ([`message`]), and the method runs. The
-//! answer passes through [`answer`], which keeps time, permit and span until its last frame, and where that is
-//! not taken, [`stalled`] ends it. Health and reflection stand beside it.
+//! ([`telemetry`]), time runs ([`timeout`]), too much work is refused ([`crate::admission`]), the caller is found
+//! out and held against the contract ([`access`]), the request is measured ([`message`]), and the method runs.
+//! The answer passes through [`answer`], which keeps time, permit and span until its last frame, and where that
+//! is not taken, [`stalled`] ends it. Health and reflection stand beside it, and are never refused.
+//!
+//! So a refusal costs neither the verification of a token nor the reading of a request. What is known before is
+//! the path, and with it the class of the method, which is in the contract; who calls is not, and so nobody's
+//! token buys a better place. A stream keeps its place until its last message.
 
 mod access;
 mod answer;
@@ -13,7 +17,6 @@ mod message;
 mod panics;
 mod routes;
 mod serve;
-mod shed;
 mod stack;
 mod stalled;
 mod telemetry;
@@ -35,12 +38,13 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tower::util::BoxCloneSyncService;
 
+use crate::admission::{Admission, AdmissionLimits};
 use crate::auth::Verifier;
 use crate::config::GrpcArgs;
 
 pub use health::Health;
 pub(crate) use message::too_large;
-pub(crate) use telemetry::{BUCKETS, code_name};
+pub(crate) use telemetry::{code_name, describe};
 pub(crate) use timeout::{header as timeout_header, parse as parse_timeout, passed};
 
 /// A method's or a whole service's implementation, as tonic generates it.
@@ -52,6 +56,7 @@ pub struct Services {
     verifier: Arc<Verifier>,
     args: GrpcArgs,
     telemetry: telemetry::Telemetry,
+    admission: Admission,
     health: Health,
     servers: Vec<(&'static Service, Server)>,
 }
@@ -64,11 +69,18 @@ impl Services {
         args: &GrpcArgs,
         registry: &mut Registry,
     ) -> Services {
+        let admission = Admission::new(AdmissionLimits {
+            running: args.calls_max,
+            waiting: args.call_queue_max,
+            age: args.call_queue_age_max,
+        });
+        admission.register(registry);
         Services {
             name,
             verifier,
             args: args.clone(),
             telemetry: telemetry::Telemetry::new(registry),
+            admission,
             health: Health::new(),
             servers: Vec::new(),
         }

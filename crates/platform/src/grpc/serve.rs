@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::Health;
 use super::stack::Stack;
 use super::stalled::Tasks;
+use crate::admission::Source;
 use crate::config::GrpcArgs;
 
 /// A connection that says nothing for this long is asked whether it is still there.
@@ -99,9 +100,10 @@ async fn connection(
         tracing::debug!(%error, "a connection was lost at once: {error}");
         return;
     }
+    let source = Source::default();
     let service = service_fn(move |request| {
-        let stack = stack.clone();
-        async move { Ok::<_, Infallible>(stack.call(request).await) }
+        let (stack, source) = (stack.clone(), source.clone());
+        async move { Ok::<_, Infallible>(stack.call(request, &source).await) }
     });
     let mut connection = pin!(
         http2::Builder::new(Tasks)

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use platform_contract::PlatformReason;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -17,9 +16,9 @@ use tower::util::BoxCloneSyncService;
 use super::answer::{Answer, Cut};
 use super::message::{self, Measured};
 use super::routes::{HEALTH, Kind, REFLECTION, Route, Routes};
-use super::shed::Shed;
 use super::telemetry::{Call, Telemetry};
 use super::{Services, access, panics, stalled, timeout};
+use crate::admission::{Admission, Permit, Source};
 use crate::auth::Verifier;
 use crate::config::GrpcArgs;
 use crate::error::{Refusal, with_domain};
@@ -36,7 +35,7 @@ pub(super) struct Stack {
     domain: &'static str,
     verifier: Arc<Verifier>,
     telemetry: Telemetry,
-    shed: Shed,
+    admission: Admission,
     args: GrpcArgs,
     drain: CancellationToken,
     abort: CancellationToken,
@@ -47,7 +46,7 @@ struct Answered {
     response: Response<Body>,
     deadline: Option<Instant>,
     cut: Cut,
-    permit: Option<OwnedSemaphorePermit>,
+    permit: Option<Permit>,
 }
 
 impl Stack {
@@ -86,7 +85,7 @@ impl Stack {
             domain,
             verifier: services.verifier,
             telemetry: services.telemetry,
-            shed: Shed::new(services.args.calls_max, services.args.call_queue_age_max),
+            admission: services.admission,
             args: services.args,
             drain: drain.clone(),
             abort: abort.clone(),
@@ -94,18 +93,30 @@ impl Stack {
         (stack, follow)
     }
 
-    /// Answers one call, whatever happens.
-    pub(super) async fn call(&self, request: Request<Incoming>) -> Response<Body> {
+    /// Answers one call of a connection, whatever happens.
+    pub(super) async fn call(
+        &self,
+        request: Request<Incoming>,
+        connection: &Source,
+    ) -> Response<Body> {
         if let Some(response) = not_grpc(&request) {
             return response;
         }
         let context = TraceContext::of(request.headers());
-        trace::scope(context, panics::caught(self.traced(context, request)))
-            .await
-            .unwrap_or_else(|panicked| polished(panicked, self.domain).into_http())
+        trace::scope(
+            context,
+            panics::caught(self.traced(context, request, connection)),
+        )
+        .await
+        .unwrap_or_else(|panicked| polished(panicked, self.domain).into_http())
     }
 
-    async fn traced(&self, context: TraceContext, request: Request<Incoming>) -> Response<Body> {
+    async fn traced(
+        &self,
+        context: TraceContext,
+        request: Request<Incoming>,
+        connection: &Source,
+    ) -> Response<Body> {
         let route = self.routes.find(request.uri().path());
         let (label, domain, quiet) = match route.as_deref() {
             Some(Route {
@@ -123,7 +134,7 @@ impl Stack {
         let call = self.telemetry.begin(label, quiet, context);
         let answered = match &route {
             Some(route) => match route.kind {
-                Kind::Contract { .. } => self.admitted(request, route).await,
+                Kind::Contract { .. } => self.admitted(request, route, connection).await,
                 Kind::Open { one_message } => self.open(request, route, one_message).await,
             },
             None => {
@@ -152,13 +163,13 @@ impl Stack {
         })
     }
 
-    /// A method of a contract: a place, its time, and then the rest within that time.
+    /// A method of a contract: its time begins, and within it a place is waited for, and the rest happens.
     async fn admitted(
         &self,
         request: Request<Incoming>,
         route: &Route,
+        connection: &Source,
     ) -> Result<Answered, Status> {
-        let permit = self.shed.admit().await?;
         let limit = timeout::limit(
             request.headers(),
             self.args.deadline_default,
@@ -172,10 +183,10 @@ impl Stack {
                 status = stopped => status,
             }
         });
-        let response = tokio::select! {
+        let (response, permit) = tokio::select! {
             biased;
             status = &mut cut => return Err(status),
-            response = deadline::scope_until(until, self.allowed(request, route)) => response?,
+            done = deadline::scope_until(until, self.allowed(request, route, connection)) => done?,
         };
         Ok(Answered {
             response,
@@ -185,12 +196,13 @@ impl Stack {
         })
     }
 
-    /// The caller, then the request, then the method.
+    /// A place, then the caller, then the request, then the method.
     async fn allowed(
         &self,
         mut request: Request<Incoming>,
         route: &Route,
-    ) -> Result<Response<Body>, Status> {
+        connection: &Source,
+    ) -> Result<(Response<Body>, Permit), Status> {
         let Kind::Contract {
             service,
             method,
@@ -201,9 +213,11 @@ impl Stack {
                 "an open method came to the access table",
             ));
         };
+        let permit = self.admission.admit(method.class, Some(connection)).await?;
         let caller = access::admit(&self.verifier, service, method, request.headers()).await?;
         request.extensions_mut().insert(caller);
-        self.handled(request, route, one_message).await
+        let response = self.handled(request, route, one_message).await?;
+        Ok((response, permit))
     }
 
     /// The method's answer, or the refusal of what it could not read.

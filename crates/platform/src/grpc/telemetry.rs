@@ -1,28 +1,23 @@
-//! One log line and one measurement per call.
+//! One log line, one measurement and one span per call.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use crate::error::Details;
+use crate::telemetry::{Durations, Kind, Span};
 use crate::trace::{self, TraceContext};
-
-/// The boundaries that the semantic conventions recommend, in seconds.
-pub(crate) const BUCKETS: [f64; 14] = [
-    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
-];
 
 #[derive(Clone)]
 pub(super) struct Telemetry(Arc<Metrics>);
 
 struct Metrics {
-    durations: Family<Labels, Histogram>,
+    durations: Durations<Labels>,
     in_flight: Gauge,
 }
 
@@ -37,23 +32,21 @@ pub(super) struct Call {
     metrics: Arc<Metrics>,
     context: TraceContext,
     method: &'static str,
-    /// Health and reflection are too many to be worth a line each.
+    /// Health and reflection are too many to be worth a line and a span each.
     quiet: bool,
+    span: Span,
     started: Instant,
     finished: bool,
 }
 
 impl Telemetry {
     pub(super) fn new(registry: &mut Registry) -> Telemetry {
-        let durations =
-            Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
-        let in_flight = Gauge::default();
-        registry.register_with_unit(
+        let durations = Durations::new(
+            registry,
             "rpc_server_call_duration",
             "Time until the last frame of the answer",
-            Unit::Seconds,
-            durations.clone(),
         );
+        let in_flight = Gauge::default();
         registry.register(
             "rpc_server_calls_in_flight",
             "Calls that are being answered",
@@ -67,11 +60,16 @@ impl Telemetry {
 
     pub(super) fn begin(&self, method: &'static str, quiet: bool, context: TraceContext) -> Call {
         self.0.in_flight.inc();
+        let span = match quiet {
+            true => Span::default(),
+            false => Span::begin(context, Kind::Server, |span| describe(span, method)),
+        };
         Call {
             metrics: self.0.clone(),
             context,
             method,
             quiet,
+            span,
             started: Instant::now(),
             finished: false,
         }
@@ -92,10 +90,13 @@ impl Call {
             rpc_method: self.method,
             rpc_response_status_code: code_name(code),
         };
-        self.metrics
-            .durations
-            .get_or_create(&labels)
-            .observe(seconds);
+        let mut span = std::mem::take(&mut self.span);
+        self.metrics.durations.observe(&labels, seconds, &span);
+        span.set("rpc.response.status_code", code_name(code));
+        match is_fault(code) {
+            true => span.fail(code_name(code)),
+            false => span.end(),
+        }
 
         let reason = status.and_then(|status| Details::of(status).reason);
         let (method, code_name) = (self.method, code_name(code));
@@ -132,6 +133,27 @@ impl Drop for Call {
             self.record(code, None);
         }
     }
+}
+
+/// What client and server say of a call; `method` is `package.Service/Method`.
+pub(crate) fn describe(span: &mut Span, method: impl Into<Cow<'static, str>>) {
+    let method = method.into();
+    span.name(method.clone());
+    span.set("rpc.system.name", "grpc");
+    span.set("rpc.method", method);
+}
+
+/// Whether the conventions count the code against the server; all else is the caller's affair.
+fn is_fault(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    )
 }
 
 /// The name of a code as the specification writes it.

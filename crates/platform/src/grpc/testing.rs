@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
 use http::{Request, Response};
-use platform_contract::{Access, Idempotency, Method, PlatformReason, Served, Service};
+use platform_contract::{Access, Class, Idempotency, Method, PlatformReason, Served, Service};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -27,6 +28,10 @@ use crate::error::Refusal;
 use crate::{deadline, trace};
 
 const fn method(name: &'static str, path: &'static str, access: Access) -> Method {
+    of_class(Class::Mutation, name, path, access)
+}
+
+const fn of_class(class: Class, name: &'static str, path: &'static str, access: Access) -> Method {
     let text = "google.protobuf.StringValue";
     Method {
         name,
@@ -35,6 +40,7 @@ const fn method(name: &'static str, path: &'static str, access: Access) -> Metho
         output: text,
         access,
         idempotency: Idempotency::None,
+        class,
     }
 }
 
@@ -50,6 +56,18 @@ pub(crate) static SERVICE: Service = Service {
     methods: &[
         method("Do", "/test.v1.TestService/Do", Access::Public),
         method("Stream", "/test.v1.TestService/Stream", Access::Public),
+        of_class(
+            Class::Read,
+            "Get",
+            "/test.v1.TestService/Get",
+            Access::Public,
+        ),
+        of_class(
+            Class::List,
+            "List",
+            "/test.v1.TestService/List",
+            Access::Public,
+        ),
         method(
             "Private",
             "/test.v1.TestService/Private",
@@ -82,6 +100,8 @@ pub(crate) static SERVICE: Service = Service {
 pub(crate) struct TestServer {
     pub(crate) begun: Arc<AtomicUsize>,
     pub(crate) done: Arc<AtomicUsize>,
+    /// What is ordered to be held goes on when this is true.
+    pub(crate) open: watch::Sender<bool>,
     pub(crate) name: &'static str,
 }
 
@@ -111,6 +131,10 @@ impl TestServer {
             "sleep" => {
                 tokio::time::sleep(Duration::from_millis(rest.parse().unwrap())).await;
                 "slept".to_owned()
+            }
+            "hold" => {
+                self.open.subscribe().wait_for(|open| *open).await.unwrap();
+                rest.to_owned()
             }
             "remaining" => deadline::remaining().unwrap().as_millis().to_string(),
             "trace" => trace::current().to_string(),
@@ -274,6 +298,18 @@ impl Running {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
         text
+    }
+
+    /// Waits until the metrics have this line.
+    pub(crate) async fn shows(&self, line: &str) {
+        let line = format!("{line}\n");
+        let shown = async {
+            while !self.metrics().contains(&line) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(10), shown).await;
+        assert!(in_time.is_ok(), "no {line} in\n{}", self.metrics());
     }
 
     /// Waits until the service has begun this many calls.

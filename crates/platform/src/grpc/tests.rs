@@ -1,5 +1,6 @@
 mod access;
 mod drain;
 mod limits;
+mod overload;
 mod requests;
 mod telemetry;

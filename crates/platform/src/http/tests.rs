@@ -6,6 +6,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::telemetry::tests::{attribute, recorded, recording};
 
 const LIMIT: Duration = Duration::from_secs(1);
 
@@ -92,6 +93,37 @@ async fn a_handler_runs_in_the_trace_of_its_request() {
         answer.contains("00-4bf92f3577b34da6a3ce929d0e0e4736-"),
         "{answer}"
     );
+}
+
+#[tokio::test]
+async fn a_request_is_a_span_of_its_route_and_says_nothing_of_its_path() {
+    async fn fails() -> &'static str {
+        panic!("planted")
+    }
+    let router = Router::new()
+        .route("/people/{name}", get("hello"))
+        .route("/hangs", get(std::future::pending::<()>))
+        .route("/panics", get(fails));
+    let server = server(router).await;
+    recording();
+    for (path, name, status, fault) in [
+        ("/people/anna?token=secret", "GET /people/{name}", "200", ""),
+        ("/anna", "GET none", "404", ""),
+        ("/panics", "GET /panics", "500", "500"),
+        ("/hangs", "GET /hangs", "504", "504"),
+    ] {
+        let root = TraceContext::new();
+        let traced = format!("traceparent: {root}\r\n");
+        send(server.addr, &asked(path, &traced)).await;
+        let spans = recorded(root, 1).await;
+        let span = &spans[0];
+        assert_eq!((&*span.name, &span.span_kind), (name, &Kind::Server));
+        assert_eq!(span.parent_span_id, root.span_id.into());
+        assert_eq!(attribute(span, "http.response.status_code"), status);
+        assert_eq!(attribute(span, "error.type"), fault);
+        let text = format!("{span:?}");
+        assert!(!text.contains("anna") && !text.contains("secret"), "{text}");
+    }
 }
 
 #[tokio::test]

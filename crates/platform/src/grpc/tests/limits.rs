@@ -17,7 +17,7 @@ use crate::grpc::testing::{Running, args, eventually, nobodys_verifier};
 
 const DO: &str = "/test.v1.TestService/Do";
 
-fn within(limit: Duration, order: &str) -> Request<String> {
+pub(super) fn within(limit: Duration, order: &str) -> Request<String> {
     let mut request = Request::new(order.to_owned());
     // Set by hand: tonic's own client would give up by itself and hide what the server says.
     let value = crate::grpc::timeout_header(limit)
@@ -96,37 +96,6 @@ async fn a_caller_that_goes_away_takes_its_work_along() {
             .metrics()
             .contains(r#"rpc_response_status_code="CANCELLED""#)
     );
-}
-
-#[tokio::test]
-async fn more_calls_than_can_be_done_are_refused_with_a_hint() {
-    let mut args = args();
-    (args.calls_max, args.call_queue_age_max) = (2, Duration::from_millis(50));
-    let running = Running::with(&args, nobodys_verifier()).await;
-    let client = running.client().await;
-    let busy: Vec<_> = (0..2)
-        .map(|_| {
-            let client = client.clone();
-            tokio::spawn(async move { client.run("sleep:1500").await })
-        })
-        .collect();
-    running.has_begun(2).await;
-    let started = Instant::now();
-    let status = client.run("echo:x").await.unwrap_err();
-    assert!(started.elapsed() >= Duration::from_millis(50));
-    assert_eq!(status.code(), Code::ResourceExhausted);
-    assert!(Details::is(&status, PlatformReason::Overloaded));
-    assert!(Details::of(&status).retry_after.is_some());
-    // Health does not queue behind calls.
-    let mut health = tonic_health::pb::health_client::HealthClient::new(client.0.clone());
-    health
-        .check(tonic_health::pb::HealthCheckRequest::default())
-        .await
-        .unwrap();
-    for call in busy {
-        call.await.unwrap().unwrap();
-    }
-    assert_eq!(client.run("echo:free again").await.unwrap(), "free again");
 }
 
 #[tokio::test]
