@@ -27,6 +27,7 @@ pub(crate) enum Need {
     Venv,
     Kcat,
     Chromium,
+    Go,
 }
 
 impl Need {
@@ -49,6 +50,7 @@ impl Need {
         Self::Venv,
         Self::Kcat,
         Self::Chromium,
+        Self::Go,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -63,6 +65,7 @@ impl Need {
             Self::Venv => "Python's venv",
             Self::Kcat => "kcat",
             Self::Chromium => "Chromium",
+            Self::Go => "Go 1.19 or later",
         }
     }
 
@@ -79,6 +82,7 @@ impl Need {
             Self::Venv => &["python3-venv"],
             Self::Kcat => &["kcat"],
             Self::Chromium => &["chromium"],
+            Self::Go => &["golang-go"],
         }
     }
 
@@ -96,6 +100,7 @@ impl Need {
             Self::Venv => runs("python3", &["-c", "import ensurepip, venv"]),
             Self::Kcat => in_path("kcat"),
             Self::Chromium => in_path("chromium"),
+            Self::Go => in_path("go"),
         }
     }
 }

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pathlib
 import queue
 import subprocess
 import tempfile
@@ -69,15 +70,18 @@ class Program:
 
 
 @contextlib.contextmanager
-def one_more(service, **changes):
-    """A replica of a service that the stack does not know, with some variables changed; its variables."""
+def one_more(service, program=None, **changes):
+    """A replica of a service that the stack does not know, with some variables changed; its variables.
+
+    Or another program of ours that is told the same.
+    """
     pid = next(one["pid"] for one in status()["services"] if one["name"] == service)
     with open(f"/proc/{pid}/environ", encoding="utf-8") as environ:
         variables = dict(entry.split("=", 1) for entry in environ.read().split("\0") if entry)
     variables |= {name: free_address() for name in variables if name.startswith("LISTEN_")} | changes
     with tempfile.TemporaryFile() as log:
-        program = [os.readlink(f"/proc/{pid}/exe")]
-        child = subprocess.Popen(program, env=variables, stdout=log, stderr=log)
+        path = pathlib.Path(os.readlink(f"/proc/{pid}/exe")).with_name(program or service)
+        child = subprocess.Popen([path], env=variables, stdout=log, stderr=log)
         try:
             ready = f"http://{variables['LISTEN_ADMIN']}/ready"
             wait_until(lambda: child.poll() is not None or answers(ready), f"one more {service}", 30)

@@ -1,9 +1,11 @@
 //! The layers in their order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use platform_contract::PlatformReason;
 use tokio::time::Instant;
@@ -99,7 +101,7 @@ impl Stack {
         request: Request<Incoming>,
         connection: &Source,
     ) -> Response<Body> {
-        if let Some(response) = not_grpc(&request) {
+        if let Some(response) = not_grpc(&request, self.args.deadline_default) {
             return response;
         }
         let context = TraceContext::of(request.headers());
@@ -327,8 +329,8 @@ fn explained(status: Status) -> Status {
     Refusal::new(reason, status.message()).into()
 }
 
-/// What is not gRPC at all gets an answer of HTTP.
-fn not_grpc(request: &Request<Incoming>) -> Option<Response<Body>> {
+/// What is not gRPC at all gets an answer of HTTP, with a word for people, to be taken within the limit.
+fn not_grpc(request: &Request<Incoming>, limit: Duration) -> Option<Response<Body>> {
     let is_grpc = request
         .headers()
         .get(header::CONTENT_TYPE)
@@ -338,7 +340,11 @@ fn not_grpc(request: &Request<Incoming>) -> Option<Response<Body>> {
         (false, _) => StatusCode::METHOD_NOT_ALLOWED,
         (true, false) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
     };
-    let mut response = Response::new(Body::empty());
+    stalled::must_end(Instant::now() + limit);
+    let mut response = Response::new(match *request.method() {
+        Method::HEAD => Body::empty(),
+        _ => Body::new(Full::from("this port speaks gRPC\n")),
+    });
     *response.status_mut() = status;
     Some(response)
 }

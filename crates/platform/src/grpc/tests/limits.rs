@@ -182,3 +182,30 @@ async fn an_answer_that_is_not_taken_loses_its_place_with_the_deadline() {
         assert!(sender.ready().await.is_ok());
     }
 }
+
+#[tokio::test]
+async fn what_is_not_grpc_has_no_longer_to_take_its_answer_either() {
+    let mut args = args();
+    args.deadline_default = Duration::from_millis(200);
+    let running = Running::with(&args, nobodys_verifier()).await;
+    for (method, status, bytes) in [("GET", 405, Err(())), ("HEAD", 405, Ok(0))] {
+        let socket = TcpStream::connect(running.addr).await.unwrap();
+        let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(0)
+            .handshake(TokioIo::new(socket))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let request = http::Request::builder()
+            .method(method)
+            .uri(running.url())
+            .body(Full::new(Bytes::new()))
+            .unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        assert_eq!(answer.status(), status);
+        let ended = tokio::time::timeout(Duration::from_secs(10), answer.into_body().collect());
+        let body = ended.await.expect("the stream is reset");
+        let taken = body.map(|body| body.to_bytes().len()).map_err(|_| ());
+        assert_eq!(taken, bytes, "{method}");
+    }
+}
