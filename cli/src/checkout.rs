@@ -116,6 +116,16 @@ impl Folder {
         self.path().join("lock")
     }
 
+    /// What a person has answered about what to start.
+    pub(crate) fn answers(&self) -> PathBuf {
+        self.path().join("answers.json")
+    }
+
+    /// What the supervisor in the background is to start.
+    pub(crate) fn wish(&self) -> PathBuf {
+        self.path().join("wish.json")
+    }
+
     pub(crate) fn logs(&self) -> PathBuf {
         self.path().join("logs")
     }

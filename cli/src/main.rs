@@ -37,8 +37,9 @@ enum Command {
     Status(commands::status::Args),
     /// Runs everything that must pass, and prints the seconds of each stage.
     Test(commands::test::Args),
-    /// Measures a part of the platform beside its peers.
-    Bench(commands::bench::Args),
+    /// Measures a part of the platform, beside its peers where it has some.
+    #[command(subcommand)]
+    Bench(commands::bench::What),
     /// Looks for what would keep `up` or `test` from working.
     Doctor(commands::doctor::Args),
     /// Looks after databases in development.
@@ -46,6 +47,8 @@ enum Command {
     Db(commands::db::Command),
     /// Shows events, and decides about parked ones.
     Events(commands::events::Args),
+    /// Shows what the services count and measure.
+    Metrics(commands::metrics::Args),
     /// Follows votes or offers as they change.
     Watch(commands::watch::Args),
     /// Explains the words by which the platform refuses.
@@ -82,9 +85,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Down(args) => commands::down::run(&checkout, &args),
         Command::Status(args) => commands::status::run(&checkout, &args),
         Command::Test(args) => commands::test::run(&checkout, &args),
-        Command::Bench(args) => commands::bench::run(&checkout, &args),
+        Command::Bench(what) => commands::bench::run(&checkout, &what),
         Command::Doctor(args) => commands::doctor::run(&checkout, &args),
         Command::Events(args) => commands::events::run(&checkout, &args),
+        Command::Metrics(args) => commands::metrics::run(&checkout, &args),
         Command::Watch(args) => commands::watch::run(&checkout, &args),
         Command::Keys(args) => commands::keys::run(&checkout, &args),
         Command::Db(command) => commands::db::run(&checkout, &command),

@@ -1,3 +1,5 @@
+mod footprint;
+
 use std::{
     fs,
     path::PathBuf,
@@ -6,7 +8,6 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use clap::ValueEnum;
 
 use crate::{
     checkout::{Checkout, Folder},
@@ -29,26 +30,41 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+#[derive(clap::Subcommand)]
+pub(crate) enum What {
+    /// The relay, beside the raw rates of what it does.
+    Outbox(Rest),
+    /// The BFF, beside the same by hand and Apollo Server.
+    Graphql(Rest),
+    /// Logins that fail: whether time tells an unknown name from a wrong password.
+    Login(Rest),
+    /// Size, memory and start of each service and of the whole stack; writes the table of docs/operations.md.
+    Footprint(footprint::Args),
+}
+
 #[derive(clap::Args)]
-pub(crate) struct Args {
-    /// What is measured.
-    name: Name,
+pub(crate) struct Rest {
     /// Further arguments for it, after `--`; `-- --help` lists them.
     #[arg(last = true)]
     rest: Vec<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Name {
-    /// The relay, beside the raw rates of what it does.
     Outbox,
-    /// The BFF, beside the same by hand and Apollo Server.
     Graphql,
-    /// Logins that fail: whether time tells an unknown name from a wrong password.
     Login,
 }
 
 impl Name {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Outbox => "outbox",
+            Self::Graphql => "graphql",
+            Self::Login => "login",
+        }
+    }
+
     /// What is built for it, together.
     fn programs(self) -> &'static [&'static str] {
         match self {
@@ -59,8 +75,17 @@ impl Name {
     }
 }
 
+pub(crate) fn run(checkout: &Checkout, what: &What) -> anyhow::Result<ExitCode> {
+    match what {
+        What::Outbox(rest) => beside_peers(checkout, Name::Outbox, &rest.rest),
+        What::Graphql(rest) => beside_peers(checkout, Name::Graphql, &rest.rest),
+        What::Login(rest) => beside_peers(checkout, Name::Login, &rest.rest),
+        What::Footprint(args) => footprint::run(checkout, args),
+    }
+}
+
 /// With servers that nobody else uses; Postgres as durable as that of `up`.
-pub(crate) fn run(checkout: &Checkout, args: &Args) -> anyhow::Result<ExitCode> {
+fn beside_peers(checkout: &Checkout, name: Name, rest: &[String]) -> anyhow::Result<ExitCode> {
     packages::ensure(Need::FOR_UP)?;
     let folder = checkout.folder("bench");
     folder.make()?;
@@ -71,19 +96,21 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> anyhow::Result<ExitCode> 
     let mut progress = Progress::new();
     kafka::ensure(checkout, &stop, &mut progress)?;
     progress.finish();
-    if args.name == Name::Graphql {
+    if name == Name::Graphql {
         install_apollo(checkout)?;
     }
-    let program = build(checkout, args.name)?;
-    let outcome = measure(checkout, &folder, &program, args, &stop);
+    let program = release(checkout, name.programs())?.join("bench");
+    let outcome = measure(checkout, &folder, &program, name, rest, &stop);
     let purged = folder.purge();
     outcome.and_then(|code| purged.map(|()| code))
 }
 
 /// Optimised as what is released, and for that in a folder of its own.
-fn build(checkout: &Checkout, name: Name) -> anyhow::Result<PathBuf> {
+fn release(checkout: &Checkout, programs: &[impl AsRef<str>]) -> anyhow::Result<PathBuf> {
     eprintln!("building as for a release, which takes minutes the first time");
-    let packages = name.programs().iter().flat_map(|name| ["--package", name]);
+    let packages = programs
+        .iter()
+        .flat_map(|name| ["--package", name.as_ref()]);
     let status = Command::new("cargo")
         .args(["build", "--release"])
         .args(packages)
@@ -96,7 +123,7 @@ fn build(checkout: &Checkout, name: Name) -> anyhow::Result<PathBuf> {
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let target = target.unwrap_or_else(|| checkout.root.join("target"));
-    Ok(target.join("release/bench"))
+    Ok(target.join("release"))
 }
 
 /// Installs what the lock file of the peer lists, once.
@@ -125,17 +152,14 @@ fn measure(
     checkout: &Checkout,
     folder: &Folder,
     program: &PathBuf,
-    args: &Args,
+    name: Name,
+    rest: &[String],
     stop: &Stop,
 ) -> anyhow::Result<ExitCode> {
-    let name = args
-        .name
-        .to_possible_value()
-        .context("every name has a word")?;
     let mut bench = Command::new(program);
     bench
-        .arg(name.get_name())
-        .args(&args.rest)
+        .arg(name.word())
+        .args(rest)
         .env("SEAL_KEY", secret::random()?)
         .env("ENVIRONMENT", "test")
         .env("LOG_FORMAT", "human")
@@ -150,7 +174,7 @@ fn measure(
     let _kafka = Started::from(&kafka.spec())?;
     bench.env("KAFKA_BROKERS", kafka.brokers());
     let mut started = Vec::new();
-    match args.name {
+    match name {
         Name::Outbox | Name::Login => {
             let postgres = Postgres::durable(folder, ports::any()?)?;
             postgres.prepare()?;

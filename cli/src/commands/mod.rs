@@ -9,6 +9,7 @@ pub(crate) mod down;
 pub(crate) mod errors;
 pub(crate) mod events;
 pub(crate) mod keys;
+pub(crate) mod metrics;
 pub(crate) mod status;
 pub(crate) mod test;
 pub(crate) mod up;
@@ -22,15 +23,18 @@ use crate::{
         describe,
         plan::{self, Plan},
         replicas::Replicas,
-        state::State,
+        state::{State, Wanted},
     },
 };
+
+/// Names the stack for every command of a shell.
+const PORT_BASE: &str = "HOMEWARD_PORT_BASE";
 
 /// Which stack a command is for.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct Base {
     /// First of the 100 ports of the stack, and its name.
-    #[arg(long, global = true, value_name = "PORT", default_value_t = plan::DEFAULT_BASE, value_parser = plan::port_base)]
+    #[arg(long, global = true, env = PORT_BASE, value_name = "PORT", default_value_t = plan::DEFAULT_BASE, value_parser = plan::port_base)]
     pub(crate) port_base: u16,
 }
 
@@ -46,8 +50,10 @@ fn plan_of(checkout: &Checkout, base: u16) -> anyhow::Result<(State, Plan)> {
         base,
         state.programs.clone(),
         descriptions,
-        &Replicas::default(),
-        &state.only,
+        &Wanted {
+            replicas: Replicas::default(),
+            ..state.wanted.clone()
+        },
     )?;
     Ok((state, plan))
 }

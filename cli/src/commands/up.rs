@@ -1,5 +1,9 @@
+mod ask;
+mod settings;
+
 use std::{
     fs::OpenOptions,
+    io::{self, IsTerminal},
     os::unix::{fs::OpenOptionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
@@ -7,31 +11,35 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
+use clap::builder::BoolishValueParser;
 
-use super::{Base, down, status};
+use self::settings::Settings;
+use super::{PORT_BASE, down, status};
 use crate::{
     cargo::{self, Targets},
     checkout::{Checkout, Folder},
     os::{
         process::{Identity, MYSELF, Signal},
+        secret,
         signals::Stop,
     },
     packages::{self, Need},
     progress::{Progress, answer},
     stack::{
-        describe, kafka,
-        plan::Plan,
+        describe, environment, kafka,
+        plan::{self, Plan},
         replicas::Replicas,
-        state::{State, Status},
-        supervisor::{self, Wish},
+        state::{State, Status, Wanted},
+        supervisor,
     },
 };
 
-#[derive(clap::Args, Clone)]
+#[derive(clap::Args)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    base: Base,
+    /// First of the 100 ports of the stack, and its name; 4600 unless the file says otherwise.
+    #[arg(long, value_name = "PORT", value_parser = plan::port_base)]
+    port_base: Option<u16>,
     /// Returns when everything is ready; `down` stops it.
     #[arg(long)]
     detach: bool,
@@ -43,16 +51,22 @@ pub(crate) struct Args {
     replicas: Option<Replicas>,
     /// Starts these services only, and what they need of infrastructure.
     #[arg(long, value_name = "SERVICE,...", value_delimiter = ',')]
-    only: Vec<String>,
+    only: Option<Vec<String>>,
+    /// Loads demo data, or does not; yes by default.
+    #[arg(long, value_name = "YES|NO", value_parser = BoolishValueParser::new())]
+    demo: Option<bool>,
+    /// Says what to start, as JSON; options of the command line count more.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Asks again what to start, and remembers it.
+    #[arg(long, conflicts_with = "yes")]
+    ask: bool,
+    /// Asks nothing.
+    #[arg(long)]
+    yes: bool,
     /// Is the supervisor in the background, with the programs of this folder.
     #[arg(long, hide = true, value_name = "FOLDER")]
     supervise: Option<PathBuf>,
-}
-
-impl Args {
-    fn replicas(&self) -> Replicas {
-        self.replicas.clone().unwrap_or_default()
-    }
 }
 
 pub(crate) fn run(checkout: &Checkout, args: &Args) -> anyhow::Result<ExitCode> {
@@ -60,51 +74,59 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> anyhow::Result<ExitCode> 
         // Of its own, so that it outlives the terminal.
         rustix::process::setsid()?;
     }
+    let said = said(args)?;
+    let base = match (said.port_base, std::env::var(PORT_BASE)) {
+        (Some(base), _) => base,
+        (None, Ok(text)) => {
+            plan::port_base(&text).map_err(|why| anyhow!("{PORT_BASE} is {text:?}, and {why}"))?
+        }
+        (None, Err(_)) => plan::DEFAULT_BASE,
+    };
+    let folder = checkout.folder(base);
+    folder.make()?;
+    let running = match args.supervise {
+        Some(_) => None,
+        None => running(&folder)?,
+    };
+    let services = checkout.services()?;
+    // Before signals are caught: Ctrl-C at a question ends all of it.
+    let remembered = remembered(args, &folder, &services, running.is_some())?;
+    let wanted = said.or(remembered).wanted(&services)?;
+
     let stop = Stop::on_signals()?;
     let mut progress = Progress::new();
-    let folder = checkout.folder(args.base.port_base);
-    folder.make()?;
-
+    if let Some(state) = running {
+        return already(args, &folder, &state, &wanted, &stop, &mut progress);
+    }
     let programs = match &args.supervise {
         Some(programs) => programs.clone(),
         None => {
-            if let Some(state) = running(&folder)? {
-                return already(args, &folder, &state, &stop, &mut progress);
-            }
             packages::ensure(Need::FOR_UP)?;
             kafka::ensure(checkout, &stop, &mut progress)?;
             cargo::build(checkout, Targets::Programs, &[], &stop, &mut progress)?.programs
         }
     };
     if args.detach && args.supervise.is_none() {
-        return detach(checkout, args, &folder, &programs, &stop, &mut progress);
+        return detach(
+            checkout,
+            args,
+            base,
+            wanted,
+            &programs,
+            &stop,
+            &mut progress,
+        );
     }
 
     let Some(_lock) = supervisor::lock(&folder)? else {
-        bail!(
-            "another `up` has just begun at port base {}",
-            args.base.port_base
-        );
+        bail!("another `up` has just begun at port base {base}");
     };
-    let descriptions = describe::all(&programs, &checkout.services()?)?;
-    let base = args.base.port_base;
-    let replicas = args.replicas();
-    let plan = Plan::new(
-        checkout,
-        base,
-        programs,
-        descriptions,
-        &replicas,
-        &args.only,
-    )?;
+    let descriptions = describe::all(&programs, &services)?;
+    let plan = Plan::new(checkout, base, programs, descriptions, &wanted)?;
+    environment::check(&plan)?;
     supervisor::clear_the_way(&plan)?;
     supervisor::trim_logs(&folder);
-    let wish = Wish {
-        plan: &plan,
-        replicas,
-        only: args.only.clone(),
-    };
-    supervisor::run(wish, &stop, &mut progress, |status| {
+    supervisor::run(&plan, wanted, &stop, &mut progress, |status| {
         // In the background it would only leave the passwords in a log.
         if args.supervise.is_some() {
             return;
@@ -115,6 +137,60 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> anyhow::Result<ExitCode> 
         }
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// On the command line, and in the file that it names.
+fn said(args: &Args) -> anyhow::Result<Settings> {
+    let file = args.config.as_deref().map(Settings::read).transpose()?;
+    let flags = Settings {
+        port_base: args.port_base,
+        only: args.only.clone(),
+        replicas: args.replicas.clone(),
+        demo: args.demo,
+        environment: None,
+    };
+    Ok(flags.or(file.unwrap_or_default()))
+}
+
+/// What a person has answered at this stack: now, if that was asked for or is due, else before.
+fn remembered(
+    args: &Args,
+    folder: &Folder,
+    services: &[String],
+    runs: bool,
+) -> anyhow::Result<Settings> {
+    if args.supervise.is_some() {
+        return Ok(Settings::default());
+    }
+    let answers = folder.answers();
+    let before = answers.exists().then(|| Settings::read(&answers));
+    // Whoever says anything of it, or is a program, has no questions to answer.
+    let silent = args.only.is_none()
+        && args.replicas.is_none()
+        && args.demo.is_none()
+        && args.config.is_none()
+        && !(args.json || args.yes);
+    let person = io::stdin().is_terminal() && io::stderr().is_terminal();
+    if args.ask && !person {
+        bail!("`--ask` needs a terminal");
+    }
+    let due = before.is_none() && silent && person;
+    if runs || !(args.ask || due) {
+        if before.is_some() && !runs && !args.json {
+            eprintln!("what was answered before counts; `--ask` asks again");
+        }
+        return before.unwrap_or_else(|| Ok(Settings::default()));
+    }
+    let before = before.and_then(Result::ok).unwrap_or_default();
+    let now = ask::ask(
+        services,
+        &before,
+        &mut io::stdin().lock(),
+        &mut io::stderr(),
+    )?;
+    secret::write(&answers, &(serde_json::to_string_pretty(&now)? + "\n"))?;
+    eprintln!("This is remembered; `--ask` asks again.");
+    Ok(now)
 }
 
 fn print(args: &Args, status: &Status) {
@@ -134,13 +210,14 @@ fn already(
     args: &Args,
     folder: &Folder,
     state: &State,
+    wanted: &Wanted,
     stop: &Stop,
     progress: &mut Progress,
 ) -> anyhow::Result<ExitCode> {
-    let base = args.base.port_base;
-    if state.replicas != args.replicas() || state.only != args.only {
+    let base = &folder.name;
+    if state.wanted != *wanted {
         bail!(
-            "a stack with other services or replicas runs at port base {base}; `./homeward down --port-base {base}` stops it"
+            "a stack with other services, replicas or settings runs at port base {base}; `./homeward down --port-base {base}` stops it"
         );
     }
     progress.step("it runs already");
@@ -157,11 +234,22 @@ fn already(
 fn detach(
     checkout: &Checkout,
     args: &Args,
-    folder: &Folder,
+    base: u16,
+    wanted: Wanted,
     programs: &Path,
     stop: &Stop,
     progress: &mut Progress,
 ) -> anyhow::Result<ExitCode> {
+    let folder = &checkout.folder(base);
+    let wish = Settings {
+        port_base: Some(base),
+        only: Some(wanted.only),
+        replicas: Some(wanted.replicas),
+        demo: Some(wanted.demo),
+        environment: Some(wanted.environment),
+    };
+    // In a file, as others can see command lines.
+    secret::write(&folder.wish(), &serde_json::to_string(&wish)?)?;
     let path = folder.log("supervisor");
     let mut open = OpenOptions::new();
     let log = open
@@ -174,15 +262,10 @@ fn detach(
     command
         .arg0("homeward")
         .arg("up")
-        .arg(format!("--port-base={}", args.base.port_base))
+        .arg("--config")
+        .arg(folder.wish())
         .arg("--supervise")
         .arg(programs);
-    if let Some(replicas) = &args.replicas {
-        command.arg(format!("--replicas={replicas}"));
-    }
-    if !args.only.is_empty() {
-        command.arg(format!("--only={}", args.only.join(",")));
-    }
     let mut child = command
         .env("HOMEWARD_ROOT", &checkout.root)
         .stdin(Stdio::null())

@@ -38,7 +38,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     base: Base,
     /// Asks here and not at the stack; may be given for each of several replicas.
-    #[arg(long, global = true, value_name = "URL", conflicts_with = "port_base")]
+    #[arg(long, global = true, value_name = "URL")]
     url: Vec<Endpoint>,
     /// Prints an object per line.
     #[arg(long, global = true)]

@@ -38,36 +38,59 @@ pub(crate) fn of(
     purpose: Purpose,
 ) -> anyhow::Result<BTreeMap<String, String>> {
     let known = known(plan, endpoint);
+    let given = plan.environment.get(&service.name);
+    let given = |name: &str| given.and_then(|given| given.get(name).cloned());
     let mut variables = BTreeMap::new();
     for variable in &service.config {
         if purpose == Purpose::Serve && variable.env == "MIGRATE_DATABASE_URL" {
             // Who serves has no right to change the schema.
             continue;
         }
-        match (
-            known.get(variable.env.as_str()),
-            std::env::var(&variable.env),
-        ) {
-            (Some(Value::Plain(value)), _) => {
+        // What the stack does not decide can be set from outside, as in `LOG_LEVEL=debug`.
+        let set = || given(&variable.env).or_else(|| std::env::var(&variable.env).ok());
+        match known.get(variable.env.as_str()) {
+            Some(Value::Plain(value)) => {
                 variables.insert(variable.env.clone(), value.clone());
             }
-            (Some(Value::File(path)), _) => {
+            Some(Value::File(path)) => {
                 let (name, value) = from_file(variable, path)?;
                 variables.insert(name, value);
             }
-            // What the stack does not decide can be set from outside, as in `LOG_LEVEL=debug`.
-            (None, Ok(value)) => {
-                variables.insert(variable.env.clone(), value);
-            }
-            (None, Err(_)) if variable.required => bail!(
-                "{} needs {}, which the local stack does not know; set it for this command",
-                service.name,
-                variable.env
-            ),
-            (None, Err(_)) => {}
+            None => match set() {
+                Some(value) => {
+                    variables.insert(variable.env.clone(), value);
+                }
+                None if variable.required => bail!(
+                    "{} needs {}, which the local stack does not know; set it for this command",
+                    service.name,
+                    variable.env
+                ),
+                None => {}
+            },
         }
     }
     Ok(variables)
+}
+
+/// Refuses variables that would have no effect: nobody reads them, or the stack decides them.
+pub(crate) fn check(plan: &Plan) -> anyhow::Result<()> {
+    for (name, given) in &plan.environment {
+        let service = plan.services.iter().find(|service| service.name == *name);
+        let endpoint = plan.endpoints.iter().find(|one| one.service == *name);
+        let (Some(service), Some(endpoint)) = (service, endpoint) else {
+            bail!("there is no service {name:?}");
+        };
+        let known = known(plan, endpoint);
+        for variable in given.keys() {
+            if known.contains_key(variable) {
+                bail!("{variable} of {name} is for the stack to decide");
+            }
+            if !service.config.iter().any(|read| read.env == *variable) {
+                bail!("{name} reads no {variable}; `{name} --help` describes what it reads");
+            }
+        }
+    }
+    Ok(())
 }
 
 fn from_file(variable: &Variable, path: &Path) -> anyhow::Result<(String, String)> {
@@ -214,6 +237,32 @@ mod tests {
         ];
         let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(variables, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn what_is_given_to_one_service_reaches_it_alone_if_it_is_its_own_to_decide() {
+        let given = |name: &str| BTreeMap::from([(name.to_owned(), "7".to_owned())]);
+        let mut plan = plan("bff=1", &[]).unwrap();
+        let bff = service(r#"[{"env": "SOME_LIMIT"}, {"env": "LISTEN_HTTP"}]"#);
+        plan.services[0] = bff.clone();
+        let with = |plan: &mut Plan, service: &str, name| {
+            plan.environment = BTreeMap::from([(service.to_owned(), given(name))]);
+        };
+        with(&mut plan, "bff", "SOME_LIMIT");
+        check(&plan).unwrap();
+        let variables = of(&plan, &bff, &plan.endpoints[0], Purpose::Serve).unwrap();
+        assert_eq!(variables["SOME_LIMIT"], "7");
+        with(&mut plan, "catalog", "SOME_LIMIT");
+        let variables = of(&plan, &bff, &plan.endpoints[0], Purpose::Serve).unwrap();
+        assert!(!variables.contains_key("SOME_LIMIT"));
+        for (name, said) in [
+            ("LISTEN_HTTP", "stack to decide"),
+            ("OTHER", "reads no OTHER"),
+        ] {
+            with(&mut plan, "bff", name);
+            let error = check(&plan).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
     }
 
     #[test]

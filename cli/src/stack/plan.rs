@@ -6,12 +6,20 @@
 
 use std::{collections::BTreeSet, path::PathBuf};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
 use super::{
-    describe::Description, kafka::Kafka, postgres::Postgres, redis::Redis, replicas::Replicas,
+    describe::Description,
+    kafka::Kafka,
+    postgres::Postgres,
+    redis::Redis,
+    replicas::Replicas,
+    state::{Environment, Wanted},
 };
-use crate::checkout::{Checkout, Folder};
+use crate::{
+    checkout::{Checkout, Folder},
+    os::ports,
+};
 
 pub(crate) const DEFAULT_BASE: u16 = 4600;
 /// Ports that one stack may use.
@@ -36,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) endpoints: Vec<Endpoint>,
     /// The services to start.
     pub(crate) started: BTreeSet<String>,
+    /// What services are given besides.
+    pub(crate) environment: Environment,
 }
 
 /// Where one replica of a service listens.
@@ -55,9 +65,9 @@ impl Plan {
         port_base: u16,
         programs: PathBuf,
         services: Vec<Description>,
-        replicas: &Replicas,
-        only: &[String],
+        wanted: &Wanted,
     ) -> anyhow::Result<Self> {
+        let Wanted { replicas, only, .. } = wanted;
         let known: BTreeSet<&str> = services
             .iter()
             .map(|service| service.name.as_str())
@@ -84,6 +94,7 @@ impl Plan {
             endpoints: endpoints(port_base, &services, replicas)?,
             services,
             started,
+            environment: wanted.environment.clone(),
         })
     }
 
@@ -169,6 +180,13 @@ pub(crate) fn usual_ports(port_base: u16, services: usize) -> BTreeSet<u16> {
         .chain([kafka, controller])
         .chain(of_services)
         .collect()
+}
+
+/// A port base with nobody on any of its ports, far from those that people choose.
+pub(crate) fn free_base() -> anyhow::Result<u16> {
+    let mut bases = (14_600..30_000).step_by(usize::from(SPAN));
+    let free = bases.find(|base| (*base..base + SPAN).all(ports::free));
+    free.context("there is no free range of ports")
 }
 
 /// For clients, and for the broker's own controller.
@@ -262,16 +280,12 @@ pub(crate) mod tests {
         let checkout = Checkout {
             root: PathBuf::from("/nowhere"),
         };
-        let only: Vec<String> = only.iter().map(ToString::to_string).collect();
-        let replicas: Replicas = replicas.parse().unwrap();
-        Plan::new(
-            &checkout,
-            4600,
-            PathBuf::from("/bin"),
-            services(),
-            &replicas,
-            &only,
-        )
+        let wanted = Wanted {
+            only: only.iter().map(ToString::to_string).collect(),
+            replicas: replicas.parse().unwrap(),
+            ..Wanted::default()
+        };
+        Plan::new(&checkout, 4600, PathBuf::from("/bin"), services(), &wanted)
     }
 
     #[test]

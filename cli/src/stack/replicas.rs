@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 const MAX: u16 = 10;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "BTreeMap<String, u16>")]
 pub(crate) struct Replicas(BTreeMap<String, u16>);
 
 impl Replicas {
@@ -18,6 +19,17 @@ impl Replicas {
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
+    }
+}
+
+impl TryFrom<BTreeMap<String, u16>> for Replicas {
+    type Error = String;
+
+    fn try_from(counts: BTreeMap<String, u16>) -> Result<Self, String> {
+        match counts.values().find(|count| !(1..=MAX).contains(*count)) {
+            Some(count) => Err(format!("{count} is not a count from 1 to {MAX}")),
+            None => Ok(Self(counts)),
+        }
     }
 }
 

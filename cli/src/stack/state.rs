@@ -1,6 +1,6 @@
 //! What is known about a stack: written by its supervisor, read by every other command.
 
-use std::{fs, io::ErrorKind, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fs, io::ErrorKind, path::PathBuf, time::Duration};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -15,9 +15,9 @@ use crate::{
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct State {
     pub(crate) supervisor: Identity,
-    /// What `up` was asked for; another wish needs `down` first.
-    pub(crate) replicas: Replicas,
-    pub(crate) only: Vec<String>,
+    /// Another wish needs `down` first.
+    #[serde(flatten)]
+    pub(crate) wanted: Wanted,
     /// What is being done, for people.
     pub(crate) step: String,
     pub(crate) status: Status,
@@ -29,6 +29,22 @@ pub(crate) struct State {
     #[serde(default)]
     pub(crate) programs: PathBuf,
 }
+
+/// What `up` was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Wanted {
+    pub(crate) replicas: Replicas,
+    /// Empty for all services.
+    pub(crate) only: Vec<String>,
+    /// Whether demo data are loaded.
+    #[serde(default)]
+    pub(crate) demo: bool,
+    #[serde(default)]
+    pub(crate) environment: Environment,
+}
+
+/// Variables of services that the stack does not decide, by the service.
+pub(crate) type Environment = BTreeMap<String, BTreeMap<String, String>>;
 
 /// A started process.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -22,8 +22,7 @@ use super::{
     plan::{Endpoint, Plan, url},
     postgres::Postgres,
     process::{Check, Process, Spec},
-    replicas::Replicas,
-    state::{Phase, Running, Service, State, Status},
+    state::{Phase, Running, Service, State, Status, Wanted},
 };
 use crate::{
     checkout::Folder,
@@ -90,20 +89,14 @@ pub(crate) fn clear_the_way(plan: &Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) struct Wish<'a> {
-    pub(crate) plan: &'a Plan,
-    pub(crate) replicas: Replicas,
-    pub(crate) only: Vec<String>,
-}
-
 /// Runs the stack until somebody asks to stop; `ready` is called once, when everything is.
 pub(crate) fn run(
-    wish: Wish<'_>,
+    plan: &Plan,
+    wanted: Wanted,
     stop: &Stop,
     progress: &mut Progress,
     ready: impl FnOnce(&Status),
 ) -> anyhow::Result<()> {
-    let plan = wish.plan;
     let supervisor = Identity::of(std::process::id()).context("cannot read /proc")?;
     let mut this = Supervisor {
         plan,
@@ -116,8 +109,7 @@ pub(crate) fn run(
         written: String::new(),
         state: State {
             supervisor,
-            replicas: wish.replicas,
-            only: wish.only,
+            wanted,
             step: String::new(),
             status: Status::default(),
             processes: Vec::new(),
@@ -191,7 +183,7 @@ impl Supervisor<'_> {
         // Kafka may take longer than they do: they serve without it.
         self.until_ready(|_| true)?;
 
-        if demo::possible(self.plan) && !demo::complete(self.plan) {
+        if self.lacks_demo() {
             self.step("loading demo data")?;
             self.load_demo();
             while self.demo.is_some() {
@@ -255,17 +247,17 @@ impl Supervisor<'_> {
             let due = self
                 .last_demo
                 .is_none_or(|last| last.elapsed() > Duration::from_secs(10));
-            if due
-                && self.demo.is_none()
-                && self.all_ready()
-                && demo::possible(self.plan)
-                && !demo::complete(self.plan)
-            {
+            if due && self.demo.is_none() && self.all_ready() && self.lacks_demo() {
                 self.progress.note("loading demo data");
                 self.load_demo();
             }
         }
         Ok(())
+    }
+
+    fn lacks_demo(&self) -> bool {
+        let wanted = self.state.wanted.demo && demo::possible(&self.plan.started);
+        wanted && !demo::complete(self.plan)
     }
 
     fn load_demo(&mut self) {
@@ -304,8 +296,8 @@ impl Supervisor<'_> {
 
     /// Writes what is known, if it has changed.
     fn publish(&mut self) -> anyhow::Result<()> {
-        let with_demo = !demo::possible(self.plan) || demo::complete(self.plan);
-        self.state.status.ready = self.state.step == "running" && self.all_ready() && with_demo;
+        self.state.status.ready =
+            self.state.step == "running" && self.all_ready() && !self.lacks_demo();
         self.state.status.services = self
             .plan
             .started_endpoints()

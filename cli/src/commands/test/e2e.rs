@@ -6,14 +6,14 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
 use super::{Session, build};
 use crate::{
     checkout::Checkout,
     commands::down,
-    os::{hash, ports, secret},
-    stack::plan::{SPAN, collector_port, url},
+    os::{hash, secret},
+    stack::plan::{self, collector_port, url},
 };
 
 const REPLICAS: &str = "bff=2,catalog=2,recommendations=2";
@@ -27,7 +27,7 @@ pub(super) fn run(session: &mut Session<'_>, only: Option<&str>) -> anyhow::Resu
     }
     let noted = session.folder.path().join("port-base");
     remove(session.checkout, &noted)?;
-    let base = free_base()?;
+    let base = plan::free_base()?;
     secret::write(&noted, &base.to_string())?;
 
     let outcome = with_stack(session, base, &scripts);
@@ -108,13 +108,6 @@ fn scripts(root: &Path, only: Option<&str>) -> anyhow::Result<Vec<PathBuf>> {
     }
     scripts.sort();
     Ok(scripts)
-}
-
-/// A port base with nobody on any of its ports, far from those that people choose.
-fn free_base() -> anyhow::Result<u16> {
-    let mut bases = (14_600..30_000).step_by(usize::from(SPAN));
-    let free = bases.find(|base| (*base..base + SPAN).all(ports::free));
-    free.context("there is no free range of ports")
 }
 
 /// Python with what `requirements.txt` lists, in a venv that is kept.
