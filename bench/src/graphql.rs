@@ -229,8 +229,10 @@ impl Bench {
     /// Whose tokens are believed, and what stands behind.
     fn trust(&self) -> Vec<(String, String)> {
         let upstream = format!("http://{}", self.upstream.addr);
-        let services = ["GRPC_IDENTITY", "GRPC_CATALOG", "GRPC_RECOMMENDATIONS"];
-        let services = services.map(|name| owned((name, &upstream)));
+        let services = api::SERVICES.iter().map(|service| {
+            let name = service.name.to_uppercase().replace('-', "_");
+            (format!("GRPC_{name}"), upstream.clone())
+        });
         let log = [("LOG_LEVEL", "error"), ("LOG_FORMAT", "json")].map(owned);
         self.issuer
             .vars()

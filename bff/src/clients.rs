@@ -1,5 +1,6 @@
 //! The services behind the schema, called for one request.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::homeward::catalog::v1::CATALOG_SERVICE;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use platform::auth::{Caller, Verifier};
 use platform::client::Channel;
 use platform::config::Secret;
+use platform_contract::Service;
 use platform_graphql::context::Forward;
 use platform_graphql::rate::Origin;
 use platform_graphql::{Context, hot};
@@ -28,13 +30,20 @@ type Guarded = InterceptedService<Channel, Forward>;
 /// What all requests share.
 #[derive(Clone)]
 pub(crate) struct Clients {
-    pub(crate) identity: Channel,
-    pub(crate) catalog: Channel,
-    pub(crate) recommendations: Channel,
+    /// One for every service of the contracts, by its name.
+    pub(crate) channels: BTreeMap<&'static str, Channel>,
     pub(crate) verifier: Arc<Verifier>,
     /// By which identity knows the BFF, and believes what it says of clients.
     pub(crate) service_secret: Option<Secret>,
     pub(crate) status: status::Known,
+}
+
+impl Clients {
+    /// The way to a service.
+    pub(crate) fn channel(&self, service: &'static Service) -> Channel {
+        // Each that the contracts have is there; see [`crate::targets`].
+        self.channels[service.name].clone()
+    }
 }
 
 /// The services for a subscription, which outlives the request that began it.
@@ -99,8 +108,7 @@ impl<'a> Services<'a> {
     }
 
     pub(crate) fn catalog(&self) -> CatalogServiceClient<Guarded> {
-        let forward = self.context.forward(&CATALOG_SERVICE);
-        CatalogServiceClient::with_interceptor(self.clients.catalog.clone(), forward)
+        CatalogServiceClient::new(self.guarded(&CATALOG_SERVICE))
     }
 
     /// A call of catalog whose answer stays as it came.
@@ -109,9 +117,7 @@ impl<'a> Services<'a> {
         method: &str,
         request: impl Message + 'static,
     ) -> Result<Bytes, Status> {
-        let forward = self.context.forward(&CATALOG_SERVICE);
-        let channel = InterceptedService::new(self.clients.catalog.clone(), forward);
-        hot::unary(channel, &CATALOG_SERVICE, method, request).await
+        self.raw(&CATALOG_SERVICE, method, request).await
     }
 
     /// A call of identity whose answer stays as it came.
@@ -120,17 +126,27 @@ impl<'a> Services<'a> {
         method: &str,
         request: impl Message + 'static,
     ) -> Result<Bytes, Status> {
-        let forward = self.context.forward(&IDENTITY_SERVICE);
-        let channel = InterceptedService::new(self.clients.identity.clone(), forward);
-        hot::unary(channel, &IDENTITY_SERVICE, method, request).await
+        self.raw(&IDENTITY_SERVICE, method, request).await
+    }
+
+    /// A call of any service whose answer stays as it came.
+    pub(crate) async fn raw(
+        &self,
+        service: &'static Service,
+        method: &str,
+        request: impl Message + 'static,
+    ) -> Result<Bytes, Status> {
+        hot::unary(self.guarded(service), service, method, request).await
     }
 
     pub(crate) fn recommendations(&self) -> RecommendationsServiceClient<Guarded> {
-        let forward = self.context.forward(&RECOMMENDATIONS_SERVICE);
-        RecommendationsServiceClient::with_interceptor(
-            self.clients.recommendations.clone(),
-            forward,
-        )
+        RecommendationsServiceClient::new(self.guarded(&RECOMMENDATIONS_SERVICE))
+    }
+
+    /// A connection to a service for the caller of this request.
+    fn guarded(&self, service: &'static Service) -> Guarded {
+        let forward = self.context.forward(service);
+        InterceptedService::new(self.clients.channel(service), forward)
     }
 
     pub(crate) fn identity(&self) -> IdentityServiceClient<Guarded> {
@@ -164,7 +180,7 @@ impl<'a> Services<'a> {
     }
 
     fn identity_for(&self, context: &Context) -> IdentityServiceClient<Guarded> {
-        let forward = context.forward(&IDENTITY_SERVICE);
-        IdentityServiceClient::with_interceptor(self.clients.identity.clone(), forward)
+        let channel = self.clients.channel(&IDENTITY_SERVICE);
+        IdentityServiceClient::with_interceptor(channel, context.forward(&IDENTITY_SERVICE))
     }
 }

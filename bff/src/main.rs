@@ -9,6 +9,7 @@ mod schema;
 mod session;
 mod status;
 mod subscription;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod web;
@@ -16,9 +17,10 @@ mod web;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use api::homeward::identity::v1::IDENTITY_SERVICE;
 use clap::Args;
 use platform::auth::Verifier;
-use platform::client::{Channel, GrpcTarget, Metrics};
+use platform::client::{Channel, Metrics};
 use platform::config::{AuthArgs, Environment, HttpArgs, SealArgs, Secret};
 use platform::sealed::Sealer;
 use platform::{App, Runtime};
@@ -31,6 +33,7 @@ use platform_graphql::{Endpoint, EndpointArgs, Graphiql, Limits, Live, LiveArgs,
 use crate::clients::Clients;
 use crate::status::Monitor;
 use crate::subscription::Readers;
+use crate::targets::Targets;
 
 /// How the BFF is configured.
 #[derive(Args)]
@@ -67,17 +70,8 @@ struct Config {
     #[arg(env = "SERVICE_SECRET")]
     service_secret: Option<Secret>,
 
-    /// Addresses of `identity`, separated by commas.
-    #[arg(env = "GRPC_IDENTITY")]
-    grpc_identity: GrpcTarget,
-
-    /// Addresses of `catalog`, separated by commas.
-    #[arg(env = "GRPC_CATALOG")]
-    grpc_catalog: GrpcTarget,
-
-    /// Addresses of `recommendations`, separated by commas.
-    #[arg(env = "GRPC_RECOMMENDATIONS")]
-    grpc_recommendations: GrpcTarget,
+    #[command(flatten)]
+    targets: Targets,
 }
 
 fn main() -> ExitCode {
@@ -97,19 +91,11 @@ fn main() -> ExitCode {
 async fn start(rt: &mut Runtime, config: Config) -> anyhow::Result<()> {
     let verifier = Arc::new(Verifier::new(&config.auth));
     let metrics = Metrics::new(rt.registry());
-    let monitor = Monitor::new(&[
-        ("identity", &config.grpc_identity),
-        ("catalog", &config.grpc_catalog),
-        ("recommendations", &config.grpc_recommendations),
-    ]);
+    let Targets(targets) = config.targets;
+    let monitor = Monitor::new(&targets);
+    let channel = |(name, target)| (name, Channel::connect(&metrics, name, &target));
     let clients = Clients {
-        identity: Channel::connect(&metrics, "identity", &config.grpc_identity),
-        catalog: Channel::connect(&metrics, "catalog", &config.grpc_catalog),
-        recommendations: Channel::connect(
-            &metrics,
-            "recommendations",
-            &config.grpc_recommendations,
-        ),
+        channels: targets.into_iter().map(channel).collect(),
         verifier: verifier.clone(),
         service_secret: config.service_secret,
         status: monitor.known(),
@@ -128,7 +114,7 @@ async fn start(rt: &mut Runtime, config: Config) -> anyhow::Result<()> {
         rt.environment(),
         config.endpoint.cors_origins.clone(),
         sealer,
-        clients.identity.clone(),
+        clients.channel(&IDENTITY_SERVICE),
     )?;
     let redis = config.redis.connect(rt.name(), rt.registry())?;
     let limiter = Limiter::new(config.rate, Some(redis))?;

@@ -1,5 +1,6 @@
 //! How the services behind the schema are: every replica of each is asked all the time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,7 +71,7 @@ pub(crate) struct Monitor {
 pub(crate) struct Known(watch::Receiver<Option<Arc<[Health]>>>);
 
 impl Monitor {
-    pub(crate) fn new(targets: &[(&'static str, &GrpcTarget)]) -> Monitor {
+    pub(crate) fn new(targets: &BTreeMap<&'static str, GrpcTarget>) -> Monitor {
         // Probes are not among the calls that are measured.
         let metrics = Metrics::new(&mut Registry::default());
         let services = targets.iter().map(|(name, target)| {

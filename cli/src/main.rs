@@ -42,6 +42,9 @@ enum Command {
     Bench(commands::bench::What),
     /// Looks for what would keep `up` or `test` from working.
     Doctor(commands::doctor::Args),
+    /// Adds to this checkout what builds and passes its tests from the first moment.
+    #[command(subcommand)]
+    New(commands::new::What),
     /// Looks after databases in development.
     #[command(subcommand)]
     Db(commands::db::Command),
@@ -91,6 +94,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Metrics(args) => commands::metrics::run(&checkout, &args),
         Command::Watch(args) => commands::watch::run(&checkout, &args),
         Command::Keys(args) => commands::keys::run(&checkout, &args),
+        Command::New(what) => commands::new::run(&checkout, &what),
         Command::Db(command) => commands::db::run(&checkout, &command),
         Command::Errors(args) => commands::errors::run(&checkout, &args),
         Command::Child(_) | Command::Completions(_) => Ok(ExitCode::FAILURE),

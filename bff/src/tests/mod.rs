@@ -28,6 +28,8 @@ use platform_testkit::{Issuer, Kafka, Stack, Vars, metric, secret, start, until}
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::targets::{names, variable};
+
 const PASSWORD: &str = "correct horse battery";
 /// Where browsers see the BFFs, behind what balances the load.
 const SITE: &str = "http://bff.test";
@@ -65,23 +67,16 @@ impl Site {
         // Quick, and as good a password check as any for these tests.
         identity.insert("PASSWORD_MEMORY_KIB".to_owned(), "64".to_owned());
         identity.extend(own);
-        let stack = Stack::of(["identity", "catalog", "recommendations"])
+        let mut stack = Stack::of(names())
             .replicas("catalog", 2)
-            .replicas("recommendations", 2)
-            .vars("identity", identity)
-            .vars("catalog", trust.clone())
-            .vars("recommendations", trust.clone())
-            .start()
-            .await;
+            .replicas("recommendations", 2);
+        for service in names() {
+            stack = stack.vars(service, trust.clone());
+        }
+        let stack = stack.vars("identity", identity).start().await;
 
         let own = format!("http://{}", stack.http_addr("identity", 0));
         let mut vars = Vars::from([
-            ("GRPC_IDENTITY".to_owned(), stack.grpc("identity")),
-            ("GRPC_CATALOG".to_owned(), stack.grpc("catalog")),
-            (
-                "GRPC_RECOMMENDATIONS".to_owned(),
-                stack.grpc("recommendations"),
-            ),
             (
                 "JWKS_URL".to_owned(),
                 format!("{own}/.well-known/jwks.json"),
@@ -91,6 +86,7 @@ impl Site {
             ("SEAL_KEY".to_owned(), secret()),
             ("SERVICE_SECRET".to_owned(), service_secret),
         ]);
+        vars.extend(names().map(|service| (variable(service), stack.grpc(service))));
         vars.extend(trust);
         let bffs = vec![
             start("bff", crate::start, vars.clone()).await,

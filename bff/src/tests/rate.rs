@@ -9,6 +9,8 @@ use platform::Running;
 use platform_testkit::{RedisProcess, Vars, metric, start, until};
 use serde_json::{Value, json};
 
+use crate::targets::{names, variable};
+
 const WEB: &str = "0123456789abcdef-web";
 const LATE: &str = "0123456789abcdef-late";
 const PROBE: &str = "0123456789abcdef-probe";
@@ -16,9 +18,7 @@ const PROBE: &str = "0123456789abcdef-probe";
 async fn replica(vars: &Vars) -> Running {
     let nowhere = "http://127.0.0.1:1".to_owned();
     let mut all = Vars::from([("ISSUER_URL".to_owned(), nowhere.clone())]);
-    for service in ["IDENTITY", "CATALOG", "RECOMMENDATIONS"] {
-        all.insert(format!("GRPC_{service}"), nowhere.clone());
-    }
+    all.extend(names().map(|service| (variable(service), nowhere.clone())));
     all.extend(vars.clone());
     start("bff", crate::start, all).await
 }

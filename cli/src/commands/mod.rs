@@ -10,6 +10,7 @@ pub(crate) mod errors;
 pub(crate) mod events;
 pub(crate) mod keys;
 pub(crate) mod metrics;
+pub(crate) mod new;
 pub(crate) mod status;
 pub(crate) mod test;
 pub(crate) mod up;

@@ -97,6 +97,12 @@ pub(crate) fn service(package: &str) -> &str {
     package.split('.').nth(1).unwrap_or(package)
 }
 
+/// What runs it, as folders, programs and others call it: `move-plans`, where the package has
+/// `move_plans`.
+pub(crate) fn deployable(package: &str) -> String {
+    service(package).replace('_', "-")
+}
+
 /// `offer.published` is said on `events.offer`.
 pub(crate) fn topic(event: &str) -> String {
     format!("events.{}", event.split('.').next().unwrap_or(event))

@@ -63,10 +63,10 @@ impl Stack {
     ///
     /// A service that serves HTTP and is called `identity` is the issuer of all the others;
     /// without it, give the variables of an [`crate::Issuer`] to each.
-    pub fn of<const N: usize>(services: [&'static str; N]) -> Plan {
-        let services = services.map(|name| (name, 1, Vars::new()));
+    pub fn of(services: impl IntoIterator<Item = &'static str>) -> Plan {
+        let services = services.into_iter().map(|name| (name, 1, Vars::new()));
         Plan {
-            services: services.into(),
+            services: services.collect(),
         }
     }
 }
@@ -362,12 +362,25 @@ fn list(addresses: impl Iterator<Item = SocketAddr>) -> String {
     urls.join(",")
 }
 
-/// Tests lie in a folder below the programs (`target/debug/deps`), benchmarks beside them.
+/// Tests lie in a folder below the programs (`target/debug/deps`), benchmarks beside them. Where what is
+/// built on the way has a folder of its own (cargo's `build-dir`), programs lie below `CARGO_TARGET_DIR`.
 fn binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap();
-    let mut places = own.ancestors().skip(1).take(2);
-    let program = places.find_map(|folder| Some(folder.join(name)).filter(|path| path.is_file()));
-    program.unwrap_or_else(|| panic!("{name} is missing; run `cargo build --workspace` first"))
+    let mut places: Vec<_> = own
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(Path::to_owned)
+        .collect();
+    let profile = places[1].file_name().map(PathBuf::from);
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    if let (Some(target), Some(profile)) = (target.filter(|target| target.is_absolute()), profile) {
+        places.insert(0, target.join(profile));
+    }
+    let mut programs = places.into_iter().map(|folder| folder.join(name));
+    programs
+        .find(|program| program.is_file())
+        .unwrap_or_else(|| panic!("{name} is missing; run `cargo build --workspace` first"))
 }
 
 fn describe(program: &Path) -> Described {

@@ -40,8 +40,10 @@ pub(crate) fn describe(
         there.map(|(_, word)| *word).collect()
     };
     let ports = present(PORTS);
-    // A gateway is called synchronously, a worker by events and tasks only.
-    let kind = if ports.iter().any(|port| *port != "admin") {
+    // A gateway is called synchronously, a worker by events and tasks only; it may have a gRPC port
+    // for health checks.
+    let methods = services.iter().any(|service| !service.methods.is_empty());
+    let kind = if methods || ports.contains(&"http") {
         "gateway"
     } else {
         "worker"
@@ -176,5 +178,21 @@ mod tests {
         assert_eq!(method["idempotency"], "request_id");
         assert_eq!(method["class"], "mutation");
         assert_eq!(method["access"]["roles"], json!(["voter"]));
+    }
+
+    #[test]
+    fn a_service_without_a_method_is_a_worker_also_if_it_answers_health_checks() {
+        let configuration = Config::augment_args(Command::new("counts"));
+        let silent = Service {
+            methods: &[],
+            ..SERVICE
+        };
+        let said = describe(
+            "counts",
+            &configuration,
+            &Command::new("counts"),
+            &[&silent],
+        );
+        assert_eq!(said["kind"], "worker");
     }
 }

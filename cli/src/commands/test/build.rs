@@ -14,9 +14,17 @@ use crate::{
     progress::Progress,
 };
 
-/// Makes clippy the compiler of our own crates.
+/// Makes clippy the compiler of our own crates. Another wrapper that is given stays: cargo keeps
+/// what it makes apart, so that two copies of a checkout can share all outside crates.
 pub(super) fn wrapper() -> (&'static str, String) {
-    ("RUSTC_WORKSPACE_WRAPPER", "clippy-driver".to_owned())
+    let variable = "RUSTC_WORKSPACE_WRAPPER";
+    let given = std::env::var(variable)
+        .ok()
+        .filter(|given| !given.is_empty());
+    (
+        variable,
+        given.unwrap_or_else(|| "clippy-driver".to_owned()),
+    )
 }
 
 /// Arguments of clippy, in cargo-clippy's own notation. A wrapper without them would be a plain

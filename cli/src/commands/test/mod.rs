@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// Runs these stages only; what they need of others they do themselves.
     #[arg(long, value_name = "STAGE,...", value_delimiter = ',')]
     only: Vec<Stage>,
+    /// Of the crates' tests, runs those of this service.
+    #[arg(long, value_name = "SERVICE")]
+    service: Option<String>,
     /// Of the end-to-end tests, runs those whose name contains this.
     #[arg(long, value_name = "TEXT")]
     script: Option<String>,
@@ -129,7 +132,12 @@ fn stages(
             let variables = variables
                 .each_ref()
                 .map(|(name, value)| (*name, value.as_str()));
-            session.cargo(&["test", "--workspace", "--no-fail-fast"], &variables)
+            let Some(service) = &args.service else {
+                return session.cargo(&["test", "--workspace", "--no-fail-fast"], &variables);
+            };
+            // Its tests start and kill the program itself.
+            session.cargo(&["build", "--workspace", "--bin", service], &variables)?;
+            session.cargo(&["test", "--workspace", "--bin", service], &variables)
         })?;
     }
     if wanted(Stage::E2e) {

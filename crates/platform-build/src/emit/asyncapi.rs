@@ -19,7 +19,7 @@ pub(crate) fn asyncapi(contracts: &Loaded) -> String {
         if let Some(event) = contracts.options.event(&message) {
             let topic = names::topic(&event.name);
             let said = Said {
-                service: names::service(message.package_name()).to_owned(),
+                service: names::deployable(message.package_name()),
                 event,
                 message,
             };

@@ -25,7 +25,7 @@ Where a repeat helps, the same request can succeed later, at the earliest after 
 pub(crate) fn errors(contracts: &Loaded) -> String {
     let mut services: BTreeMap<String, Vec<_>> = BTreeMap::new();
     for reasons in contracts.enums() {
-        let service = names::service(reasons.package_name()).to_owned();
+        let service = names::deployable(reasons.package_name());
         services
             .entry(service)
             .or_default()

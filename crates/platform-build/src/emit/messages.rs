@@ -203,7 +203,7 @@ fn source(contracts: &Loaded, message: &MessageDescriptor) -> String {
     format!(
         "/{}/{}",
         contracts.brand,
-        names::service(message.package_name())
+        names::deployable(message.package_name())
     )
 }
 

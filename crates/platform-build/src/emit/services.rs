@@ -21,7 +21,7 @@ pub(crate) fn emit(contracts: &Loaded, package: &str, code: &mut String) {
 }
 
 fn table(contracts: &Loaded, service: &ServiceDescriptor, code: &mut String) {
-    let name = names::service(service.package_name());
+    let name = names::deployable(service.package_name());
     let roles = contracts.options.role_mappings(service);
     let roles: String = roles
         .iter()

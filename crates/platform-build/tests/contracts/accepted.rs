@@ -161,6 +161,34 @@ fn what_a_method_does_tells_when_it_is_refused() {
 }
 
 #[test]
+fn a_service_of_two_words_has_a_hyphen_for_others_and_may_have_no_method() {
+    let workspace = Workspace::new("a_service_of_two_words_has_a_hyphen_for_others");
+    let night_shop = r#"
+service NightShopService {}
+message ShiftEnded {
+  option (homeward.options.v1.event) = { name: "shift.ended" key: "shift_id" };
+  string shift_id = 1;
+  int64 version = 2;
+}
+"#;
+    workspace.add(
+        "acme/night_shop/v1/shop.proto",
+        "acme.night_shop.v1",
+        night_shop,
+    );
+    workspace.generate().unwrap();
+    assert_holds(
+        &workspace.generated("acme.night_shop.v1.rs"),
+        &[
+            r#"name: "night-shop","#,
+            r#"domain: "night-shop.acme","#,
+            "methods: &[\n    ],",
+            r#"const SOURCE: &'static str = "/acme/night-shop";"#,
+        ],
+    );
+}
+
+#[test]
 fn what_an_event_voids_is_read_from_its_content() {
     let workspace = shop("what_an_event_voids_is_read_from_its_content");
     assert_holds(
