@@ -37,6 +37,8 @@ pub(super) fn run(session: &mut Session<'_>, only: Option<&str>) -> anyhow::Resu
 
 fn with_stack(session: &mut Session<'_>, base: u16, scripts: &[PathBuf]) -> anyhow::Result<()> {
     let status = session.folder.path().join("status.json");
+    // Where mostly nobody listens, which must not matter to anything; scripts start the stack again.
+    let collector = ("OTEL_EXPORTER_OTLP_ENDPOINT", url(collector_port(base)));
     let mut python = PathBuf::from("python3");
     session.stage("e2e: stack", |session| {
         python = python_for(session)?;
@@ -44,8 +46,7 @@ fn with_stack(session: &mut Session<'_>, base: u16, scripts: &[PathBuf]) -> anyh
         up.arg("up")
             .args(["--detach", "--json", "--replicas", REPLICAS]);
         up.arg("--port-base").arg(base.to_string());
-        // Where mostly nobody listens, which must not matter to anything.
-        up.env("OTEL_EXPORTER_OTLP_ENDPOINT", url(collector_port(base)));
+        up.env(collector.0, &collector.1);
         up.stdout(fs::File::create(&status)?);
         session.command(up, "homeward up")
     })?;
@@ -63,6 +64,7 @@ fn with_stack(session: &mut Session<'_>, base: u16, scripts: &[PathBuf]) -> anyh
             command
                 .arg(script)
                 .envs([build::wrapper(), build::lints()])
+                .env(collector.0, &collector.1)
                 .env("HOMEWARD_STATUS", &status)
                 .env("HOMEWARD_CLI", session.root().join("homeward"))
                 .env("HOMEWARD_PORT_BASE", base.to_string())
