@@ -52,3 +52,37 @@ fn the_list_of_errors_is_what_the_protos_say() {
     }
     compare("docs/errors.md", &list);
 }
+
+#[test]
+fn what_charts_and_topics_say_is_what_the_protos_say() {
+    let folder = root().join("charts/contracts");
+    let files: Vec<String> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            path.file_stem().unwrap().to_string_lossy().into_owned()
+        })
+        .collect();
+    let charts = contracts().charts(&files).unwrap();
+    for service in api::SERVICES {
+        for method in service.methods {
+            assert!(
+                charts[service.name].contains(method.path),
+                "{}",
+                method.path
+            );
+        }
+    }
+    for (service, values) in &charts {
+        compare(&format!("charts/contracts/{service}.yaml"), values);
+    }
+    let topics = contracts().topics().unwrap();
+    for event in api::EVENTS {
+        assert!(
+            topics.contains(&format!("  name: {}\n", event.topic)),
+            "{}",
+            event.topic
+        );
+    }
+    compare("k8s/base/kafka/topics.yaml", &topics);
+}

@@ -57,7 +57,7 @@ seccompProfile:
 {{- $_ := set $env "RESOURCE_PREFIX" (include "service.prefix" .) }}
 {{- end }}
 {{- if has "kafka" .Values.needs }}
-{{- $_ := set $env "KAFKA_BROKERS" .Values.kafka.brokers }}
+{{- $_ := set $env "KAFKA_BROKERS" (tpl .Values.kafka.brokers .) }}
 {{- $options := list "security.protocol=ssl" "ssl.ca.location=/run/kafka-ca/ca.crt" }}
 {{- $options = concat $options (list "ssl.certificate.location=/run/kafka/user.crt" "ssl.key.location=/run/kafka/user.key") }}
 {{- $_ := set $env "KAFKA_OPTIONS" (join "," $options) }}

@@ -1,6 +1,7 @@
 //! From checked contracts to Rust.
 
 mod asyncapi;
+mod cluster;
 mod debug;
 mod errors;
 mod messages;
@@ -22,6 +23,7 @@ use crate::load::Loaded;
 use crate::names;
 
 pub(crate) use asyncapi::asyncapi;
+pub(crate) use cluster::{charts, topics};
 pub(crate) use errors::errors;
 
 /// Writes `contracts.rs`, one file per package, and the descriptor sets that they include.

@@ -17,6 +17,7 @@ mod names;
 mod options;
 mod report;
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -104,12 +105,7 @@ impl Contracts {
     ///
     /// As [`Contracts::generate`].
     pub fn asyncapi(&self) -> std::result::Result<String, Error> {
-        let read = || {
-            let contracts = load::load(&self.brand, &self.root)?;
-            check::check(&contracts)?;
-            Ok(emit::asyncapi(&contracts))
-        };
-        read().map_err(Error)
+        self.read(emit::asyncapi)
     }
 
     /// All error reasons with cause and remedy, in Markdown: a table per service, and first those
@@ -119,10 +115,36 @@ impl Contracts {
     ///
     /// As [`Contracts::generate`].
     pub fn errors(&self) -> std::result::Result<String, Error> {
+        self.read(emit::errors)
+    }
+
+    /// What the chart of each service must know of its contract, as values in YAML by the name of
+    /// the service; also of `others`, programs without one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Contracts::generate`].
+    pub fn charts(
+        &self,
+        others: &[String],
+    ) -> std::result::Result<BTreeMap<String, String>, Error> {
+        self.read(|contracts| emit::charts(contracts, others))
+    }
+
+    /// The topics of all events, as resources of Strimzi in YAML.
+    ///
+    /// # Errors
+    ///
+    /// As [`Contracts::generate`].
+    pub fn topics(&self) -> std::result::Result<String, Error> {
+        self.read(emit::topics)
+    }
+
+    fn read<T>(&self, emit: impl FnOnce(&load::Loaded) -> T) -> std::result::Result<T, Error> {
         let read = || {
             let contracts = load::load(&self.brand, &self.root)?;
             check::check(&contracts)?;
-            Ok(emit::errors(&contracts))
+            Ok(emit(&contracts))
         };
         read().map_err(Error)
     }

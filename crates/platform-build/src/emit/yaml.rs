@@ -1,6 +1,7 @@
 //! As much YAML as a catalogue needs.
 
 /// A document or a part of it; entries stay in their order.
+#[derive(Clone)]
 pub(super) enum Node {
     Map(Vec<(String, Node)>),
     List(Vec<Node>),
