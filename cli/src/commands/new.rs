@@ -23,7 +23,13 @@ use place::Placed;
 /// The first word of all packages here.
 const BRAND: &str = "homeward";
 /// What lists all that the protos say, in the order in which the catalogue is asked for it.
-const LISTS: [&str; 2] = ["docs/events.asyncapi.yaml", "docs/errors.md"];
+const LISTS: [&str; 3] = [
+    "docs/events.asyncapi.yaml",
+    "docs/errors.md",
+    "k8s/base/kafka/topics.yaml",
+];
+/// What the chart is told of each contract, asked for after the lists.
+const CONTRACTS: &str = "charts/contracts";
 
 #[derive(clap::Subcommand)]
 pub(crate) enum What {
@@ -83,8 +89,8 @@ pub(crate) fn run(checkout: &Checkout, what: &What) -> anyhow::Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Brings the lock file and the lists of events and reasons in line with the protos, without a
-/// network: a new service has the dependencies of the others.
+/// Brings the lock file, the lists of events and reasons and what charts know of contracts in line
+/// with the protos, without a network: a new service has the dependencies of the others.
 fn refresh(root: &Path) -> anyhow::Result<()> {
     let build = Command::new("cargo")
         // The whole workspace, as everywhere: a part of it would have other features.
@@ -109,6 +115,7 @@ fn refresh(root: &Path) -> anyhow::Result<()> {
     let catalogue = Command::new(program)
         .args([BRAND, "proto"])
         .args(LISTS)
+        .arg(CONTRACTS)
         .current_dir(root)
         .output()
         .context("cannot run the catalogue")?;
@@ -135,7 +142,7 @@ fn report(names: &Names, files: &template::Files) -> String {
         text += &format!("  {}\n", path.display());
     }
     text += &format!(
-        "\nin step with it: Cargo.lock, {}\n\n\
+        "\nin step with it: Cargo.lock, {CONTRACTS}, {}\n\n\
          next:\n  ./homeward test --only tests --service {name}\n  ./homeward up\n\n\
          docs/adding-a-service.md goes on from here to a field of the GraphQL schema",
         LISTS.join(", ")

@@ -1,5 +1,5 @@
 //! Writes what a folder of protos says for readers and for a cluster:
-//! `catalogue BRAND PROTOS EVENTS.yaml ERRORS.md CONTRACTS TOPICS.yaml`.
+//! `catalogue BRAND PROTOS EVENTS.yaml ERRORS.md TOPICS.yaml CONTRACTS`.
 //!
 //! `CONTRACTS` is a folder with a file of values for the chart of each service. One that is there
 //! and has no contract, since it only calls others, stays and is brought up to date.
@@ -12,9 +12,9 @@ use platform_build::Contracts;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [brand, protos, events, errors, charts, topics] = &arguments[..] else {
+    let [brand, protos, events, errors, topics, charts] = &arguments[..] else {
         return Err(
-            "usage: catalogue BRAND PROTOS EVENTS.yaml ERRORS.md CONTRACTS TOPICS.yaml".into(),
+            "usage: catalogue BRAND PROTOS EVENTS.yaml ERRORS.md TOPICS.yaml CONTRACTS".into(),
         );
     };
     let contracts = Contracts::new(brand).root(protos);

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 
 use super::{
-    BRAND, LISTS,
+    BRAND, CONTRACTS, LISTS,
     names::{Names, module},
     template::Files,
 };
@@ -22,9 +22,9 @@ const RESERVED: &[&str] = &[
 
 /// Refuses a name that something here has already.
 pub(super) fn check_free(checkout: &Checkout, name: &str) -> anyhow::Result<()> {
-    for folder in folders(name) {
-        if checkout.root.join(&folder).exists() {
-            bail!("{} exists already", folder.display());
+    for place in places(name) {
+        if checkout.root.join(&place).exists() {
+            bail!("{} exists already", place.display());
         }
     }
     let lock =
@@ -42,35 +42,51 @@ pub(super) fn check_free(checkout: &Checkout, name: &str) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// What the service has for itself.
-fn folders(name: &str) -> [PathBuf; 2] {
+/// What the service has for itself: two folders and a file.
+fn places(name: &str) -> [PathBuf; 3] {
     [
         PathBuf::from(format!("proto/{BRAND}/{}", module(name))),
         PathBuf::from(format!("services/{name}")),
+        PathBuf::from(format!("charts/values/{name}.yaml")),
     ]
+}
+
+/// Files that say something of all services.
+fn shared(root: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> = LISTS.iter().map(|file| root.join(file)).collect();
+    files.push(root.join("Cargo.lock"));
+    for entry in fs::read_dir(root.join(CONTRACTS))? {
+        files.push(entry?.path());
+    }
+    Ok(files)
 }
 
 /// What was done, and how to undo it.
 pub(super) struct Placed {
     root: PathBuf,
     moved: Vec<PathBuf>,
-    /// Files that list all services, as they were.
-    before: Vec<(PathBuf, Vec<u8>)>,
+    /// Files that list all services, as they were, and the one that comes with this one.
+    before: Vec<(PathBuf, Option<Vec<u8>>)>,
 }
 
 impl Placed {
-    /// Writes and formats everything aside, then moves the two folders into their places.
+    /// Writes and formats everything aside, then moves it into its places.
     pub(super) fn new(checkout: &Checkout, names: &Names, files: &Files) -> anyhow::Result<Self> {
         let root = checkout.root.clone();
         let aside = root.join(".homeward/new").join(&names.name);
         let _ = fs::remove_dir_all(&aside);
+        let mut before = shared(&root)
+            .and_then(|files| {
+                let read = files
+                    .into_iter()
+                    .map(|file| fs::read(&file).map(|text| (file, Some(text))));
+                read.collect::<std::io::Result<Vec<_>>>()
+            })
+            .context("cannot read what lists all services")?;
+        let contract = root.join(CONTRACTS).join(format!("{}.yaml", names.name));
+        before.push((contract, None));
         let mut placed = Self {
-            before: LISTS
-                .iter()
-                .chain(&["Cargo.lock"])
-                .map(|file| Ok((root.join(file), fs::read(root.join(file))?)))
-                .collect::<std::io::Result<_>>()
-                .context("cannot read what lists all services")?,
+            before,
             root,
             moved: Vec::new(),
         };
@@ -84,11 +100,15 @@ impl Placed {
     }
 
     fn move_in(&mut self, aside: &Path, names: &Names) -> anyhow::Result<()> {
-        for folder in folders(&names.name) {
-            let place = self.root.join(&folder);
-            // Whoever has made it meanwhile keeps it: a folder takes the place of an empty one only.
-            fs::rename(aside.join(&folder), &place)
-                .with_context(|| format!("cannot make {}", place.display()))?;
+        for path in places(&names.name) {
+            let (from, place) = (aside.join(&path), self.root.join(&path));
+            // Whoever has made it meanwhile keeps it: a folder takes the place of an empty one
+            // only, a second name that of nothing.
+            let moved = match from.is_dir() {
+                true => fs::rename(&from, &place),
+                false => fs::hard_link(&from, &place),
+            };
+            moved.with_context(|| format!("cannot make {}", place.display()))?;
             self.moved.push(place);
         }
         Ok(())
@@ -96,16 +116,22 @@ impl Placed {
 
     /// Leaves the checkout as it was.
     pub(super) fn undo(self) -> anyhow::Result<()> {
-        for folder in self.moved {
-            fs::remove_dir_all(&folder)
-                .with_context(|| format!("cannot delete {}", folder.display()))?;
+        for place in self.moved {
+            let deleted = match place.is_dir() {
+                true => fs::remove_dir_all(&place),
+                false => fs::remove_file(&place),
+            };
+            deleted.with_context(|| format!("cannot delete {}", place.display()))?;
         }
-        for (file, text) in self.before {
+        for (file, before) in self.before {
+            let now = fs::read(&file).ok();
             // Untouched ones keep their time, by which builds go.
-            if fs::read(&file).ok().as_ref() != Some(&text) {
-                fs::write(&file, text)
-                    .with_context(|| format!("cannot restore {}", file.display()))?;
-            }
+            let restored = match &before {
+                _ if now == before => Ok(()),
+                Some(text) => fs::write(&file, text),
+                None => fs::remove_file(&file),
+            };
+            restored.with_context(|| format!("cannot restore {}", file.display()))?;
         }
         Ok(())
     }
@@ -149,7 +175,8 @@ mod tests {
     impl Scratch {
         fn new(name: &str) -> Self {
             let root = std::env::temp_dir().join(format!("homeward-{name}-{}", std::process::id()));
-            for folder in ["docs", "proto/homeward", "services"] {
+            let folders = ["docs", "k8s/base/kafka", "proto/homeward", "services"];
+            for folder in folders.into_iter().chain(["charts/values", CONTRACTS]) {
                 fs::create_dir_all(root.join(folder)).unwrap();
             }
             for file in LISTS {
@@ -199,6 +226,7 @@ mod tests {
                 "services/pets/src/main.rs".into(),
                 "fn main(){}\n".to_owned(),
             ),
+            ("charts/values/pets.yaml".into(), "name: pets\n".to_owned()),
         ])
     }
 
@@ -209,9 +237,14 @@ mod tests {
         let placed = Placed::new(&scratch.0, &names(), &files()).unwrap();
         let main = fs::read_to_string(scratch.0.root.join("services/pets/src/main.rs")).unwrap();
         assert_eq!(main, "fn main() {}\n");
-        assert_eq!(scratch.files().len(), before.len() + 2);
+        assert_eq!(scratch.files().len(), before.len() + 3);
 
         fs::write(scratch.0.root.join(LISTS[0]), "with pets\n").unwrap();
+        fs::write(
+            scratch.0.root.join(CONTRACTS).join("pets.yaml"),
+            "contract: {}\n",
+        )
+        .unwrap();
         placed.undo().unwrap();
         assert_eq!(scratch.files(), before);
         assert_eq!(
@@ -232,11 +265,18 @@ mod tests {
         assert!(Placed::new(&scratch.0, &names(), &broken).is_err());
         assert_eq!(scratch.files(), before);
 
-        // The second of the two folders is in somebody's hands.
+        // The second of the two folders is in somebody's hands, then the file.
         fs::create_dir_all(scratch.0.root.join("services/pets/mine")).unwrap();
         assert!(Placed::new(&scratch.0, &names(), &files()).is_err());
         assert_eq!(scratch.files(), before);
         assert!(scratch.0.root.join("services/pets/mine").is_dir());
+        fs::remove_dir_all(scratch.0.root.join("services/pets")).unwrap();
+
+        let values = scratch.0.root.join("charts/values/pets.yaml");
+        fs::write(&values, "mine\n").unwrap();
+        assert!(Placed::new(&scratch.0, &names(), &files()).is_err());
+        assert_eq!(fs::read_to_string(values).unwrap(), "mine\n");
+        assert!(!scratch.0.root.join("services/pets").exists());
     }
 
     #[test]

@@ -94,6 +94,7 @@ pub(super) fn render(templates: &Templates, names: &Names) -> anyhow::Result<Fil
         let path = match path.split_once('/') {
             Some(("proto", rest)) => format!("proto/{BRAND}/{}/v1/{rest}", names.module()),
             Some(("service", rest)) => format!("services/{}/{rest}", names.name),
+            None if path == "values.yaml" => format!("charts/values/{}.yaml", names.name),
             _ => bail!("the template {path} has no place"),
         };
         let (path, text) = stored_query(PathBuf::from(path), text)?;
