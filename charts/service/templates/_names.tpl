@@ -7,10 +7,14 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{- define "service.labels" -}}
 {{ include "service.selector" . }}
-app.kubernetes.io/version: {{ .Values.image.digest | trimPrefix "sha256:" | trunc 12 | quote }}
 app.kubernetes.io/component: {{ .Values.kind }}
 app.kubernetes.io/part-of: {{ .Values.partOf }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{/* Of the Deployment and its pods alone: nothing else changes with an image. */}}
+{{- define "service.version" -}}
+app.kubernetes.io/version: {{ .Values.image.digest | trimPrefix "sha256:" | trunc 12 | quote }}
 {{- end }}
 
 {{/* The ports by name. */}}
