@@ -5,8 +5,7 @@ apiVersion: policy.linkerd.io/v1alpha1
 kind: AuthorizationPolicy
 metadata:
   name: {{ $target }}
-  labels:
-    {{- include "service.labels" .root | nindent 4 }}
+  {{- include "service.metadata" .root | nindent 2 }}
 spec:
   targetRef:
     group: {{ ternary "policy.linkerd.io" "gateway.networking.k8s.io" (eq .kind "Server") }}
@@ -27,8 +26,7 @@ apiVersion: gateway.networking.k8s.io/v1
 kind: GRPCRoute
 metadata:
   name: {{ .root.Values.name }}-{{ .name }}
-  labels:
-    {{- include "service.labels" .root | nindent 4 }}
+  {{- include "service.metadata" .root | nindent 2 }}
   {{- if .timeout }}
   annotations:
     timeout.linkerd.io/request: {{ .timeout }}

@@ -12,6 +12,12 @@ app.kubernetes.io/part-of: {{ .Values.partOf }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
+{{- define "service.metadata" -}}
+namespace: {{ .Release.Namespace }}
+labels:
+  {{- include "service.labels" . | nindent 2 }}
+{{- end }}
+
 {{/* Of the Deployment and its pods alone: nothing else changes with an image. */}}
 {{- define "service.version" -}}
 app.kubernetes.io/version: {{ .Values.image.digest | trimPrefix "sha256:" | trunc 12 | quote }}
