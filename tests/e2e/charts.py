@@ -172,6 +172,11 @@ def by_description(schema):
             rendered = list(yaml.safe_load_all((GOLDEN / environment / f"{service}.yaml").read_text()))
             for wrong in settings(rendered, description):
                 yield f"charts/golden/{environment}/{service}.yaml: {wrong}"
+        # Of the last environment, with one variable called otherwise.
+        (pod,) = (one["spec"]["template"]["spec"] for one in rendered if one["kind"] == "Deployment")
+        pod["containers"][0]["env"][0]["name"] += "S"
+        if not list(settings(rendered, description)):
+            yield f"{service}: nothing is said of a variable that is not read"
         for plant in PLANTS:
             other = copy.deepcopy(values)
             plant(other)
