@@ -1,7 +1,8 @@
 """Shows that `k8s/` and `charts/` mean the same cluster, where one says what the other relies on.
 
-Hosts, the namespaces that policies name, the priorities that pods are given, the topics that services may write, and
-the secrets that somebody has to make before anything runs. Each check is also shown one that it must find.
+Hosts, the namespaces that policies name, the priorities that pods are given, the figures that scalers ask for, the
+topics that services may write, and the secrets that somebody has to make before anything runs. Each check is also
+shown one that it must find.
 """
 
 import copy
@@ -26,6 +27,7 @@ def read():
     rows = re.findall(r"^\| `homeward-<environment>/(\S+)` \| (.*) \|$", table, re.MULTILINE)
     chart = [*(ROOT / "charts/service/templates").iterdir(), ROOT / "charts/service/values.yaml"]
     texts = [path.read_text(encoding="utf-8") for path in chart]
+    scaling = (ROOT / "charts/service/templates/autoscaling.yaml").read_text(encoding="utf-8")
     return {
         "charts": {name: load(f"charts/environments/{name}.yaml")[0] for name in stems("charts/environments")},
         "overlays": {
@@ -39,6 +41,10 @@ def read():
         "namespaces": [space["metadata"]["name"] for space in load("k8s/cluster/namespaces.yaml")],
         "priorities": [priority["metadata"]["name"] for priority in load("k8s/cluster/priorities.yaml")],
         "named": {name for text in texts for name in re.findall(r"kubernetes\.io/metadata\.name: ([a-z-]+)", text)},
+        "figures": set(
+            re.findall(r"\bas: (\w+)", (ROOT / "k8s/cluster/adapter/config.yaml").read_text(encoding="utf-8"))
+        ),
+        "asked": set(re.findall(r"\b((?:rpc|http)_server_\w+|events_lag)\b", scaling)),
         "secrets": {name: re.findall(r"`([A-Z_]+)`", keys) for name, keys in rows},
     }
 
@@ -67,6 +73,7 @@ def wrong(said):
     for kind in sorted({values["kind"] for values in said["values"].values()} | {"worker"}):
         if f"homeward-{kind}" not in said["priorities"]:
             yield f"nobody makes the priority homeward-{kind}"
+    yield from (f"no adapter has the figure {name}" for name in sorted(said["asked"] - said["figures"]))
     published = {topic for contract in said["publishes"].values() for topic in contract["publishes"]}
     if published != set(said["topics"]):
         yield f"topics differ: {sorted(published ^ set(said['topics']))}"
@@ -101,6 +108,7 @@ def main():
     must_find("an environment without overlay", said, ("charts", "canary"), {}, "canary has no overlay")
     must_find("a namespace that nobody makes", said, ("named",), {"gateways"}, "names gateways")
     must_find("a priority that nobody makes", said, ("priorities",), ["homeward-gateway"], "homeward-worker")
+    must_find("a figure that no adapter has", said, ("figures",), {"events_lag"}, "no adapter has the figure rpc")
     must_find("a topic that nobody makes", said, ("topics",), ["events.offer"], "topics differ")
     must_find("a secret that nobody is told to make", said, ("secrets", "bff"), ["SEAL_KEY"], "secrets of bff")
 
