@@ -1,0 +1,165 @@
+"""What is around Argo CD and cannot be here: the operators of custom resources, the code host, who is notified."""
+
+import contextlib
+import http.server
+import json
+import threading
+
+# Kinds whose health Argo CD takes from what their operator reports.
+REPORTING = {
+    "Certificate": "cert-manager.io/v1/certificates",
+    "ClusterIssuer": "cert-manager.io/v1/clusterissuers",
+    "ExternalSecret": "external-secrets.io/v1/externalsecrets",
+    "SecretStore": "external-secrets.io/v1/secretstores",
+    "GatewayClass": "gateway.networking.k8s.io/v1/gatewayclasses",
+    "Gateway": "gateway.networking.k8s.io/v1/gateways",
+    "GRPCRoute": "gateway.networking.k8s.io/v1/grpcroutes",
+    "HTTPRoute": "gateway.networking.k8s.io/v1/httproutes",
+    "ScaledObject": "keda.sh/v1alpha1/scaledobjects",
+    "Kafka": "kafka.strimzi.io/v1/kafkas",
+    "KafkaTopic": "kafka.strimzi.io/v1/kafkatopics",
+    "KafkaUser": "kafka.strimzi.io/v1/kafkausers",
+}
+
+
+class Operators:
+    """Reports that every custom resource is ready, except of the kinds that are held back."""
+
+    def __init__(self, plane, *held):
+        self.plane = plane
+        self.lock = threading.Lock()
+        self.held = {kind: [] for kind in held}
+        self.watches = contextlib.ExitStack()
+
+    def __enter__(self):
+        for kind, path in REPORTING.items():
+            self.watches.enter_context(self.plane.watch(f"/apis/{path}", self._seen(kind, path)))
+        return self
+
+    def __exit__(self, *_):
+        self.watches.close()
+
+    def release(self, kind):
+        with self.lock:
+            waiting = self.held.pop(kind)
+        for path, found in waiting:
+            self._report(path, found)
+
+    def _seen(self, kind, path):
+        def seen(change, found):
+            with self.lock:
+                if kind in self.held:
+                    self.held[kind].append((path, found))
+                    return
+            if change != "DELETED":
+                self._report(path, found)
+
+        return seen
+
+    def _report(self, path, found):
+        generation = found["metadata"].get("generation", 1)
+        if found.get("status", {}).get("observedGeneration") == generation:
+            return
+        said = {
+            "status": "True",
+            "reason": "Reported",
+            "message": "by the test",
+            "lastTransitionTime": found["metadata"]["creationTimestamp"],
+            "observedGeneration": generation,
+        }
+        conditions = [{"type": kind} | said for kind in ("Accepted", "Programmed", "Ready")]
+        status = {"conditions": conditions, "observedGeneration": generation}
+        if found["kind"].endswith("Route"):
+            # Of a route it is each of its parents that says so.
+            if any(
+                condition["observedGeneration"] == generation
+                for parent in found.get("status", {}).get("parents", [])
+                for condition in parent["conditions"]
+            ):
+                return
+            name = "homeward.example/test"
+            status = {
+                "parents": [
+                    {"parentRef": parent, "controllerName": name, "conditions": conditions[:1]}
+                    for parent in found["spec"]["parentRefs"]
+                ]
+            }
+        elif found.get("status", {}).get("conditions") and "observedGeneration" not in found["status"]:
+            # A definition that has no such field; one report is enough.
+            return
+        group, plural = path.rsplit("/", 1)
+        namespace, name = found["metadata"].get("namespace"), found["metadata"]["name"]
+        where = f"namespaces/{namespace}/" if namespace else ""
+        address = f"/apis/{group}/{where}{plural}/{name}/status"
+        code, answer = self.plane.exchange("PATCH", address, {"status": status}, "application/merge-patch+json")
+        # It may be gone meanwhile.
+        assert code < 300 or code == 404, f"{address}: {code}: {answer.decode(errors='replace')[:500]}"
+
+
+class Web:
+    """An HTTP server of this process; `answer(method, path, body)` says what is sent back."""
+
+    def __enter__(self):
+        answer = self.answer
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                body = self.rfile.read(int(self.headers.get("content-length") or 0))
+                content = json.dumps(answer(self.command, self.path, body)).encode()
+                self.send_response(200)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_POST = do_GET
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/"
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+class CodeHost(Web):
+    """The pull requests that are open, as the code host's API lists them."""
+
+    def __init__(self):
+        self.open = {}
+
+    def answer(self, method, path, body):
+        assert path.split("?")[0].endswith("/pulls"), path
+        return [
+            {
+                "number": number,
+                "title": f"Change {number}",
+                "labels": [{"name": label} for label in labels],
+                "head": {"ref": f"change-{number}", "sha": commit},
+                "base": {"ref": "main"},
+                "user": {"login": "someone"},
+            }
+            for number, (commit, labels) in self.open.items()
+        ]
+
+
+class Receiver(Web):
+    """Keeps what it is told, in order."""
+
+    def __init__(self):
+        self.texts = []
+
+    def answer(self, method, path, body):
+        assert method == "POST", method
+        self.texts.append(json.loads(body)["text"])
+        return {}
+
+    def heard(self, *parts):
+        return [text for text in self.texts if all(part in text for part in parts)]
