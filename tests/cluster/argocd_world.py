@@ -6,51 +6,57 @@ import json
 import threading
 
 # Kinds whose health Argo CD takes from what their operator reports.
-REPORTING = {
-    "Certificate": "cert-manager.io/v1/certificates",
-    "ClusterIssuer": "cert-manager.io/v1/clusterissuers",
-    "ExternalSecret": "external-secrets.io/v1/externalsecrets",
-    "SecretStore": "external-secrets.io/v1/secretstores",
-    "GatewayClass": "gateway.networking.k8s.io/v1/gatewayclasses",
-    "Gateway": "gateway.networking.k8s.io/v1/gateways",
-    "GRPCRoute": "gateway.networking.k8s.io/v1/grpcroutes",
-    "HTTPRoute": "gateway.networking.k8s.io/v1/httproutes",
-    "ScaledObject": "keda.sh/v1alpha1/scaledobjects",
-    "Kafka": "kafka.strimzi.io/v1/kafkas",
-    "KafkaTopic": "kafka.strimzi.io/v1/kafkatopics",
-    "KafkaUser": "kafka.strimzi.io/v1/kafkausers",
-}
+REPORTING = (
+    "cert-manager.io/v1/certificates",
+    "cert-manager.io/v1/clusterissuers",
+    "external-secrets.io/v1/clustersecretstores",
+    "external-secrets.io/v1/externalsecrets",
+    "external-secrets.io/v1/secretstores",
+    "gateway.networking.k8s.io/v1/gatewayclasses",
+    "gateway.networking.k8s.io/v1/gateways",
+    "gateway.networking.k8s.io/v1/grpcroutes",
+    "gateway.networking.k8s.io/v1/httproutes",
+    "keda.sh/v1alpha1/scaledobjects",
+    "kafka.strimzi.io/v1/kafkas",
+    "kafka.strimzi.io/v1/kafkatopics",
+    "kafka.strimzi.io/v1/kafkausers",
+)
 
 
 class Operators:
-    """Reports that every custom resource is ready, except of the kinds that are held back."""
+    """Reports that every custom resource is ready, except of those that are held back.
 
-    def __init__(self, plane, *held):
+    `held` gives a name to each condition under which they are, until `release(name)`.
+    """
+
+    def __init__(self, plane, **held):
         self.plane = plane
         self.lock = threading.Lock()
-        self.held = {kind: [] for kind in held}
+        self.held = held
+        self.waiting = {name: {} for name in held}
         self.watches = contextlib.ExitStack()
 
     def __enter__(self):
-        for kind, path in REPORTING.items():
-            self.watches.enter_context(self.plane.watch(f"/apis/{path}", self._seen(kind, path)))
+        for path in REPORTING:
+            self.watches.enter_context(self.plane.watch(f"/apis/{path}", self._seen(path)))
         return self
 
     def __exit__(self, *_):
         self.watches.close()
 
-    def release(self, kind):
+    def release(self, name):
         with self.lock:
-            waiting = self.held.pop(kind)
-        for path, found in waiting:
+            del self.held[name]
+        for path, found in self.waiting[name].values():
             self._report(path, found)
 
-    def _seen(self, kind, path):
+    def _seen(self, path):
         def seen(change, found):
             with self.lock:
-                if kind in self.held:
-                    self.held[kind].append((path, found))
-                    return
+                for name, holds in self.held.items():
+                    if holds(found):
+                        self.waiting[name][found["metadata"]["uid"]] = (path, found)
+                        return
             if change != "DELETED":
                 self._report(path, found)
 
