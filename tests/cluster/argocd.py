@@ -18,6 +18,7 @@ import crds
 from argocd_host import NAMESPACE, ArgoCD, Repository
 from argocd_world import CodeHost, Operators, Receiver
 from control_plane import BAD, ControlPlane
+from metrics import Metrics
 from processes import wait_until
 
 ENVIRONMENTS = ("dev", "staging", "production")
@@ -52,11 +53,16 @@ def good(application):
 
 
 class Delivery:
-    def __init__(self, plane, repository, host, receiver, operators):
+    def __init__(self, plane, repository, host, receiver, operators, metrics):
         self.plane, self.repository = plane, repository
-        self.host, self.receiver, self.operators = host, receiver, operators
-        values = sorted((repository.work / "charts/values").glob("*.yaml"))
-        self.services = [path.stem for path in values]
+        self.host, self.receiver = host, receiver
+        self.operators, self.metrics = operators, metrics
+        self.services = services(repository)
+        for service in self.services:
+            # Little to do, so that every scaler is content with what there is.
+            metrics.cpu[service] = 20
+            for name in ("rpc_server_calls_per_second", "http_server_requests_per_second"):
+                metrics.pods[service, name] = 1
 
     # What is seen of it.
 
@@ -96,7 +102,8 @@ class Delivery:
             seen[place] = (found["metadata"]["generation"], set())
         for pod in self.plane.get("/api/v1/pods")["items"]:
             place = f"{pod['metadata']['namespace']}/{pod['metadata']['labels']['app.kubernetes.io/name']}"
-            seen[place][1].add(pod["metadata"]["uid"])
+            if place in seen and "deletionTimestamp" not in pod["metadata"]:
+                seen[place][1].add(pod["metadata"]["uid"])
         return {place: what for place, what in seen.items() if place not in but}
 
     def until_compared(self, since):
@@ -258,7 +265,7 @@ class Delivery:
 
     def nothing_without_a_project(self):
         """What names no project may do nothing, whoever makes it."""
-        source = {"repoURL": self.repository.url, "targetRevision": "HEAD", "path": "argocd/preview"}
+        source = {"repoURL": self.repository.url, "targetRevision": "HEAD", "path": "k8s/overlays/preview"}
         spec = {"project": "default", "source": source, "destination": {"name": "in-cluster", "namespace": "default"}}
         metadata = {"name": "stray", "namespace": NAMESPACE}
         found = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": metadata, "spec": spec}
@@ -266,8 +273,19 @@ class Delivery:
         self.until(lambda found: "InvalidSpecError" in str(found["stray"].get("status")), "it is refused")
         self.plane.call("DELETE", f"{APPLICATIONS}/stray")
 
+    def replicas_are_left_to_the_scaler(self):
+        self.metrics.cpu["catalog"] = 10000
+        wait_until(lambda: self.deployment("catalog")["status"].get("readyReplicas") == 3, "the catalog is scaled")
+        self.until_compared(self.now())
+        self.until_good(["dev-catalog"], "nobody minds the replicas")
+        assert self.deployment("catalog")["spec"]["replicas"] == 3, "the replicas were taken away again"
+
     def tells(self, *parts):
         wait_until(lambda: self.receiver.heard(*parts), lambda: f"{parts} among {self.receiver.texts}")
+
+
+def services(repository):
+    return sorted(path.stem for path in (repository.work / "charts/values").glob("*.yaml"))
 
 
 def prepare(repository, host):
@@ -293,18 +311,18 @@ def secrets(plane, receiver):
 
 
 def main():
-    with ControlPlane() as plane, CodeHost() as host, Receiver() as receiver:
-        crds.apply(plane)
+    with ControlPlane() as plane, CodeHost() as host, Receiver() as receiver, Metrics(plane) as metrics:
+        crds.install(plane)
         repository = Repository(plane.folder)
         prepare(repository, host)
-        services = {path.stem for path in (repository.work / "charts/values").glob("*.yaml")}
+        ours = services(repository)
         held = {
             "stores": lambda found: found["kind"] == "SecretStore",
-            "secrets": lambda found: found["kind"] == "ExternalSecret" and found["metadata"]["name"] in services,
+            "secrets": lambda found: found["kind"] == "ExternalSecret" and found["metadata"]["name"] in ours,
         }
         with Operators(plane, **held) as operators, ArgoCD(plane):
             secrets(plane, receiver)
-            delivery = Delivery(plane, repository, host, receiver, operators)
+            delivery = Delivery(plane, repository, host, receiver, operators, metrics)
             for shown in (
                 delivery.starts_in_order,
                 delivery.one_digest_rolls_one_service,
@@ -314,6 +332,7 @@ def main():
                 delivery.values_become_a_service,
                 delivery.pull_requests_are_previewed,
                 delivery.nothing_without_a_project,
+                delivery.replicas_are_left_to_the_scaler,
             ):
                 start = time.monotonic()
                 shown()
