@@ -153,11 +153,12 @@ class Delivery:
         before, wanted = self.running("homeward-dev/catalog"), digest("1")
         self.repository.write("charts/digests/dev/catalog.yaml", image(wanted))
         commit = self.repository.commit("A new catalog")
-        wait_until(lambda: self.runs("catalog", wanted), "the deployment has the new digest")
+        self.tells("dev-catalog runs", commit)
+        status = self.deployment("catalog")["status"]
+        assert self.runs("catalog", wanted) and status["updatedReplicas"] == status["readyReplicas"], "told too early"
         self.until_compared(self.now())
         self.until_good(["dev-catalog"], "the new catalog is up")
         assert self.running("homeward-dev/catalog") == before, "something else was rolled, too"
-        self.tells("dev-catalog runs", commit)
         assert not self.receiver.heard("dev-identity runs", commit), "told of what did not change"
 
     def drift_is_corrected(self):
@@ -257,6 +258,7 @@ class Delivery:
         assert digest("7") in str(self.plane.get(place)["spec"]["template"]), "the preview is not of the change"
         security = self.plane.get(namespace)["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
         assert security == "restricted", security
+        self.projects_allow_what_is_used("root", "platform", "services", "previews")
         self.host.open = {}
         self.until(lambda found: not set(names) & set(found), "the applications of the preview are gone")
         wait_until(lambda: not self.exists(namespace), lambda: f"no namespace: {self.plane.get(namespace)['status']}")
@@ -272,6 +274,20 @@ class Delivery:
         self.plane.call("POST", APPLICATIONS, found)
         self.until(lambda found: "InvalidSpecError" in str(found["stray"].get("status")), "it is refused")
         self.plane.call("DELETE", f"{APPLICATIONS}/stray")
+
+    def projects_allow_what_is_used(self, *names):
+        """And no more, but for what only a worker has."""
+        for name in names:
+            spec = self.plane.get(f"{APPLICATIONS.replace('applications', 'appprojects')}/{name}")["spec"]
+            kinds = spec["clusterResourceWhitelist"] + spec["namespaceResourceWhitelist"]
+            used = {
+                (found.get("group", ""), found["kind"])
+                for application in self.applications().values()
+                for found in application["status"].get("resources", [])
+                if application["spec"]["project"] == name
+            }
+            unused = {(kind["group"], kind["kind"]) for kind in kinds} - used - {("keda.sh", "ScaledObject")}
+            assert not unused, f"the project {name} allows what nobody uses: {unused}"
 
     def replicas_are_left_to_the_scaler(self):
         self.metrics.cpu["catalog"] = 10000

@@ -5,6 +5,7 @@ import http.server
 import json
 import threading
 
+REASON = "Reported"
 # Kinds whose health Argo CD takes from what their operator reports.
 REPORTING = (
     "cert-manager.io/v1/certificates",
@@ -12,6 +13,7 @@ REPORTING = (
     "external-secrets.io/v1/clustersecretstores",
     "external-secrets.io/v1/externalsecrets",
     "external-secrets.io/v1/secretstores",
+    "external-secrets.io/v1alpha1/pushsecrets",
     "gateway.networking.k8s.io/v1/gatewayclasses",
     "gateway.networking.k8s.io/v1/gateways",
     "gateway.networking.k8s.io/v1/grpcroutes",
@@ -64,40 +66,31 @@ class Operators:
 
     def _report(self, path, found):
         generation = found["metadata"].get("generation", 1)
-        if found.get("status", {}).get("observedGeneration") == generation:
+        status = found.get("status", {})
+        # Of a route it is each of its parents that says so.
+        said = status.get("conditions", []) + [
+            one for parent in status.get("parents", []) for one in parent["conditions"]
+        ]
+        # Not every definition keeps the generation.
+        if any(one.get("reason") == REASON and one.get("observedGeneration", generation) == generation for one in said):
             return
-        said = {
+        condition = {
             "status": "True",
-            "reason": "Reported",
+            "reason": REASON,
             "message": "by the test",
             "lastTransitionTime": found["metadata"]["creationTimestamp"],
             "observedGeneration": generation,
         }
-        conditions = [{"type": kind} | said for kind in ("Accepted", "Programmed", "Ready")]
-        status = {"conditions": conditions, "observedGeneration": generation}
         if found["kind"].endswith("Route"):
-            # Of a route it is each of its parents that says so.
-            if any(
-                condition["observedGeneration"] == generation
-                for parent in found.get("status", {}).get("parents", [])
-                for condition in parent["conditions"]
-            ):
-                return
-            name = "homeward.example/test"
-            status = {
-                "parents": [
-                    {"parentRef": parent, "controllerName": name, "conditions": conditions[:1]}
-                    for parent in found["spec"]["parentRefs"]
-                ]
-            }
-        elif found.get("status", {}).get("conditions") and "observedGeneration" not in found["status"]:
-            # A definition that has no such field; one report is enough.
-            return
+            parent = {"controllerName": "homeward.example/test", "conditions": [condition | {"type": "Accepted"}]}
+            report = {"parents": [parent | {"parentRef": reference} for reference in found["spec"]["parentRefs"]]}
+        else:
+            report = {"conditions": [condition | {"type": kind} for kind in ("Accepted", "Programmed", "Ready")]}
         group, plural = path.rsplit("/", 1)
         namespace, name = found["metadata"].get("namespace"), found["metadata"]["name"]
         where = f"namespaces/{namespace}/" if namespace else ""
         address = f"/apis/{group}/{where}{plural}/{name}/status"
-        code, answer = self.plane.exchange("PATCH", address, {"status": status}, "application/merge-patch+json")
+        code, answer = self.plane.exchange("PATCH", address, {"status": report}, "application/merge-patch+json")
         # It may be gone meanwhile.
         assert code < 300 or code == 404, f"{address}: {code}: {answer.decode(errors='replace')[:500]}"
 
