@@ -10,6 +10,7 @@ FOLDER = HERE / "go"
 TOOLS = HERE.parent.parent / ".homeward" / "tools"
 # The module and the folder in it.
 PROGRAMS = {
+    "actionlint": ("github.com/rhysd/actionlint", "cmd/actionlint"),
     "grpc-interop-client": ("google.golang.org/grpc", "interop/client"),
     "h2spec": ("github.com/summerwind/h2spec", "cmd/h2spec"),
 }

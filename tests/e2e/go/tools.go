@@ -4,6 +4,7 @@
 package tools
 
 import (
+	_ "github.com/rhysd/actionlint/cmd/actionlint"
 	_ "github.com/summerwind/h2spec/cmd/h2spec"
 	_ "google.golang.org/grpc/interop/client"
 )
