@@ -3,6 +3,7 @@
     promote.py dev catalog=sha256:... identity=sha256:...   what was just built
     promote.py staging catalog identity                     what dev runs; without names, all services
     promote.py production catalog                           what staging runs
+    promote.py preview catalog=sha256:...                   what previews of pull requests run
 
 Nothing is written unless everything is in order. Prints the files that have changed.
 """
@@ -12,8 +13,8 @@ import pathlib
 import re
 import sys
 
-# Each takes its digests from the one before it; the first takes what is built.
-ENVIRONMENTS = ["dev", "staging", "production"]
+# Where each takes its digests from; without one, from what is built.
+ENVIRONMENTS = {"preview": None, "dev": None, "staging": "dev", "production": "staging"}
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -44,9 +45,8 @@ def running(root, environment, service):
 
 def wanted(root, environment, arguments):
     """The digest of each service that is to be promoted."""
-    known = services(root)
-    first = environment == ENVIRONMENTS[0]
-    if first and not arguments:
+    known, before = services(root), ENVIRONMENTS[environment]
+    if not before and not arguments:
         raise Refused(f"{environment} takes what is built: name services with their digests")
     digests = {}
     for argument in arguments or known:
@@ -55,11 +55,9 @@ def wanted(root, environment, arguments):
             raise Refused(f"there is no service {service!r} in charts/values")
         if service in digests:
             raise Refused(f"{service} is named twice")
-        if first != bool(given):
-            takes = "a digest per service" if first else "names, and the digests of the environment before it"
-            raise Refused(f"{environment} takes {takes}, not {argument!r}")
-        before = ENVIRONMENTS[ENVIRONMENTS.index(environment) - 1]
-        digests[service] = digest if first else running(root, before, service)
+        if bool(before) == bool(given):
+            raise Refused(f"{environment} takes {f'what {before} runs' if before else 'digests'}, not {argument!r}")
+        digests[service] = running(root, before, service) if before else digest
         if not DIGEST.fullmatch(digests[service]):
             raise Refused(f"{digests[service]!r} of {service} is no digest")
     return digests

@@ -140,9 +140,10 @@ def digests():
             (["dev", f"a={DIGESTS[3]}", f"b={DIGESTS[3][:-1]}"], "no digest"),
             (["dev", f"a={DIGESTS[3].upper()}"], "no digest"),
             (["dev", f"a={DIGESTS[3]}", f"a={DIGESTS[4]}"], "twice"),
-            (["dev", "a"], "digest per service"),
+            (["dev", "a"], "takes digests"),
+            (["preview", "a"], "takes digests"),
             (["dev"], "what is built"),
-            (["staging", f"a={DIGESTS[3]}"], "the environment before it"),
+            (["staging", f"a={DIGESTS[3]}"], "what dev runs"),
             (["production"], "staging has no digest of b"),
             (["elsewhere", "a"], "invalid choice"),
         ]:
@@ -151,6 +152,7 @@ def digests():
         assert promoted("dev", f"a={DIGESTS[3]}") == ["charts/digests/dev/a.yaml"]
         assert yaml.safe_load(files(root)["charts/digests/dev/a.yaml"]) == {"image": {"digest": DIGESTS[3]}}
         assert promoted("dev", f"a={DIGESTS[3]}") == []
+        assert promoted("preview", f"a={DIGESTS[3]}") == ["charts/digests/preview/a.yaml"]
         assert promoted("staging", "b") == ["charts/digests/staging/b.yaml"]
         assert promoted("staging") == ["charts/digests/staging/a.yaml"]
         assert promoted("production", "a") == ["charts/digests/production/a.yaml"]
@@ -199,7 +201,8 @@ def commits():
             return run(SCRIPTS / "promote", *arguments, cwd=clone, env=os.environ | variables | more)
 
         def changed(branch):
-            return git(origin, "diff", "--name-only", f"{branch}^", branch).split()
+            names = git(origin, "diff", "--name-only", f"{branch}^", branch).split()
+            return [name.removeprefix("charts/digests/").removesuffix(".yaml") for name in names]
 
         built = here / "digests"
         built.mkdir()
@@ -210,24 +213,30 @@ def commits():
             git(other, "config", name, "test")
         answer = promoted("dev")
         assert answer.returncode == 0, answer
-        assert changed("main") == ["charts/digests/dev/a.yaml"]
+        assert changed("main") == ["dev/a", "preview/a", "preview/b"]
         history = git(origin, "log", "--format=%s", "main").splitlines()
         assert history == ["charts: Promote to dev", "meanwhile", "first"], history
         asked = (here / "asked").read_text()
-        assert asked.count(f"registry/a@{DIGESTS[3]}") == 2 and "registry/b" not in asked, asked
+        assert asked.count(f"registry/a@{DIGESTS[3]}") == 4 and asked.count("registry/b") == 2, asked
         assert "--certificate-identity https://github.com/some/where/.github/workflows/images.yaml@" in asked, asked
 
+        git(clone, "push", "-q", "origin", "HEAD:refs/heads/mine")
         main = git(origin, "rev-parse", "main")
+        (built / "a").write_text(f"a={DIGESTS[4]}\n")
+        assert promoted("preview", GITHUB_REF_NAME="mine").returncode == 0
+        assert changed("mine") == ["preview/a"] and git(origin, "rev-parse", "main") == main
+        assert "images.yaml@refs/heads/mine" in (here / "asked").read_text()
+
         (built / "a").write_text(f"a={DIGESTS[5]}\n")
         assert promoted("dev").returncode == 1, "what nobody has signed is promoted"
         assert promoted("staging", SERVICES="c").returncode == 1
         answer = promoted("staging", SERVICES="b", PULL_REQUEST="true")
         assert answer.returncode == 0, answer
-        assert changed("promote-staging-7") == ["charts/digests/staging/b.yaml"]
+        assert changed("promote-staging-7") == ["staging/b"]
         assert "gh pr create --base main --head promote-staging-7" in (here / "asked").read_text()
         assert git(origin, "rev-parse", "main") == main
         assert promoted("staging", SERVICES="").returncode == 0
-        assert changed("main") == ["charts/digests/staging/a.yaml", "charts/digests/staging/b.yaml"]
+        assert changed("main") == ["staging/a", "staging/b"]
         answer = promoted("staging")
         assert answer.returncode == 0 and "runs this already" in answer.stdout, answer
 
