@@ -197,8 +197,29 @@ def databases():
         drop()
 
 
+def tilt(text):
+    """The resources that a Tiltfile names, which is close enough to Python; its secrets must be those of compose."""
+    named, ran = set(), []
+    functions = {
+        "dc_resource": lambda name, **_: named.add(name),
+        "docker_compose": lambda path, env_file: ran.append((path, env_file)),
+        "link": lambda *_: None,
+        "local": lambda command, quiet: ran.append(command),
+    }
+    exec(compile(text, "Tiltfile", "exec"), {"__builtins__": {}} | functions)
+    assert ran == ["containers/compose config --quiet", ("compose.yaml", ".homeward/compose.env")], ran
+    return named
+
+
+def resources():
+    text, containers = (ROOT / "Tiltfile").read_text(encoding="utf-8"), yaml.safe_load(TEXT)["services"].keys()
+    assert tilt(text) == containers, tilt(text) ^ containers
+    assert tilt(text.replace("'catalog', ", "")) != containers
+
+
 def main():
     rules()
+    resources()
     secrets()
     databases()
 
