@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import uuid
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = "x86_64-unknown-linux-musl"
@@ -46,13 +47,13 @@ def bill(service, target=TARGET):
     lock = tomllib.loads((ROOT / "Cargo.lock").read_text(encoding="utf-8"))
     checksums = {(one["name"], one["version"]): one.get("checksum") for one in lock["package"]}
     itself, *others = [component(crate, checksums) for crate in crates(service, target)]
-    return {
-        "bomFormat": "CycloneDX",
-        "specVersion": "1.6",
-        "version": 1,
+    content = {
         "metadata": {"component": itself | {"type": "application"}},
         "components": sorted(others, key=lambda one: one["bom-ref"]),
     }
+    # The same number for the same crates.
+    number = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(content)).urn
+    return {"bomFormat": "CycloneDX", "specVersion": "1.6", "serialNumber": number, "version": 1} | content
 
 
 if __name__ == "__main__":

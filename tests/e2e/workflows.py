@@ -262,6 +262,8 @@ def bills():
     assert answer.returncode == 0, answer.stderr
     bill = json.loads(answer.stdout)
     assert bill["metadata"]["component"]["name"] == "catalog", bill["metadata"]
+    # Without a number of its own it would not be attested.
+    assert re.fullmatch("urn:uuid:[0-9a-f-]{36}", bill["serialNumber"]), bill["serialNumber"]
     lock = tomllib.loads((ROOT / "Cargo.lock").read_text(encoding="utf-8"))
     outside = {f"{one['name']}@{one['version']}": one["checksum"] for one in lock["package"] if "checksum" in one}
     found = {f"{one['name']}@{one['version']}": one for one in bill["components"]}
