@@ -78,6 +78,8 @@ def rules(path):
     for name, job in workflow["jobs"].items():
         if "permissions" not in job:
             yield f"{name} does not say what it needs"
+        if "@sha256:" not in job.get("container", "@sha256:"):
+            yield f"{name} runs in whatever a tag is today"
         if "uses" not in job and "timeout-minutes" not in job:
             yield f"{name} may run for hours"
         # A line of a script takes values from its environment.
@@ -100,9 +102,19 @@ def own_rules():
         (('"$GITHUB_SHA" origin/main', "${{ github.sha }} origin/main"), "expression"),
         (("    permissions:\n      contents: write\n", ""), "what it needs"),
         (("persist-credentials: false", "persist-credentials: true"), "leaves its token"),
+        (("ubuntu-24.04\n", "ubuntu-24.04\n    container: debian:12\n"), "a tag is"),
     ]:
         with spoiled("release.yaml", *replaced) as path:
             assert any(expected in what for what in rules(path)), f"{replaced} is not found"
+
+
+def toolchains():
+    """Containers have the Rust that rust-toolchain.toml names, and are all the same one."""
+    channel = tomllib.loads((ROOT / "rust-toolchain.toml").read_text(encoding="utf-8"))["toolchain"]["channel"]
+    texts = [path.read_text(encoding="utf-8") for path in [*WORKFLOWS, ROOT / ".devcontainer/devcontainer.json"]]
+    found = re.findall(r"\brust:([\w.-]+)(?:@sha256:([0-9a-f]{64}))?", "\n".join(texts))
+    assert {version for version, _ in found} == {f"{channel}-bookworm"}, found
+    assert len({digest for _, digest in found}) == 1, found
 
 
 def tree(root):
@@ -282,6 +294,7 @@ def bills():
 def main():
     linters()
     own_rules()
+    toolchains()
     digests()
     commits()
     releases()
