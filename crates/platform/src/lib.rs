@@ -22,3 +22,8 @@ pub mod trace;
 
 pub use app::App;
 pub use runtime::{Running, Runtime, run_in_process};
+
+/// Static programs bring their own: that of musl has one lock for all threads.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
