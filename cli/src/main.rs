@@ -5,6 +5,7 @@ mod checkout;
 mod commands;
 mod demo;
 mod http;
+mod image;
 mod os;
 mod packages;
 mod progress;
@@ -37,6 +38,8 @@ enum Command {
     Status(commands::status::Args),
     /// Runs everything that must pass, and prints the seconds of each stage.
     Test(commands::test::Args),
+    /// Builds the image of a service, without a container engine.
+    Image(commands::image::Args),
     /// Measures a part of the platform, beside its peers where it has some.
     #[command(subcommand)]
     Bench(commands::bench::What),
@@ -88,6 +91,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Down(args) => commands::down::run(&checkout, &args),
         Command::Status(args) => commands::status::run(&checkout, &args),
         Command::Test(args) => commands::test::run(&checkout, &args),
+        Command::Image(args) => commands::image::run(&checkout, &args),
         Command::Bench(what) => commands::bench::run(&checkout, &what),
         Command::Doctor(args) => commands::doctor::run(&checkout, &args),
         Command::Events(args) => commands::events::run(&checkout, &args),

@@ -19,6 +19,7 @@ use crate::{
 pub(crate) enum Need {
     Compiler,
     Librdkafka,
+    Static,
     Postgres,
     Redis,
     Java,
@@ -57,6 +58,7 @@ impl Need {
         match self {
             Self::Compiler => "a C compiler",
             Self::Librdkafka => "what builds librdkafka (g++, make, pkg-config, OpenSSL)",
+            Self::Static => "what builds static programs (musl, g++, make, Perl)",
             Self::Postgres => "Postgres",
             Self::Redis => "Redis",
             Self::Java => "Java 17 or later",
@@ -74,6 +76,7 @@ impl Need {
         match self {
             Self::Compiler => &["gcc", "libc6-dev"],
             Self::Librdkafka => &["g++", "libssl-dev", "make", "pkg-config"],
+            Self::Static => &["g++", "make", "musl-tools", "perl"],
             Self::Postgres => &["postgresql"],
             Self::Redis => &["redis-server"],
             Self::Java => &["openjdk-17-jre-headless"],
@@ -92,6 +95,7 @@ impl Need {
             Self::Librdkafka => {
                 in_path("g++") && in_path("make") && runs("pkg-config", &["--exists", "openssl"])
             }
+            Self::Static => ["g++", "make", "musl-gcc", "perl"].into_iter().all(in_path),
             Self::Postgres => postgres::programs().is_some(),
             Self::Redis => in_path(redis::PROGRAM),
             Self::Java => kafka::java().is_some(),

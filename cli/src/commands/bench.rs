@@ -1,4 +1,5 @@
 mod footprint;
+mod images;
 
 use std::{
     fs,
@@ -11,6 +12,7 @@ use anyhow::{Context, bail};
 
 use crate::{
     checkout::{Checkout, Folder},
+    image::build,
     os::{
         hash, ports,
         process::{Identity, MYSELF, Signal},
@@ -40,6 +42,8 @@ pub(crate) enum What {
     Login(Rest),
     /// Size, memory and start of each service and of the whole stack; writes the table of docs/operations.md.
     Footprint(footprint::Args),
+    /// Size of the program and of the image of each service.
+    Images,
 }
 
 #[derive(clap::Args)]
@@ -64,15 +68,6 @@ impl Name {
             Self::Login => "login",
         }
     }
-
-    /// What is built for it, together.
-    fn programs(self) -> &'static [&'static str] {
-        match self {
-            Self::Outbox => &["bench"],
-            Self::Graphql => &["bench", "bff"],
-            Self::Login => &["bench", "identity"],
-        }
-    }
 }
 
 pub(crate) fn run(checkout: &Checkout, what: &What) -> anyhow::Result<ExitCode> {
@@ -81,6 +76,7 @@ pub(crate) fn run(checkout: &Checkout, what: &What) -> anyhow::Result<ExitCode> 
         What::Graphql(rest) => beside_peers(checkout, Name::Graphql, &rest.rest),
         What::Login(rest) => beside_peers(checkout, Name::Login, &rest.rest),
         What::Footprint(args) => footprint::run(checkout, args),
+        What::Images => images::run(checkout),
     }
 }
 
@@ -99,31 +95,18 @@ fn beside_peers(checkout: &Checkout, name: Name, rest: &[String]) -> anyhow::Res
     if name == Name::Graphql {
         install_apollo(checkout)?;
     }
-    let program = release(checkout, name.programs())?.join("bench");
+    let program = release(checkout, &["bench"])?.join("bench");
     let outcome = measure(checkout, &folder, &program, name, rest, &stop);
     let purged = folder.purge();
     outcome.and_then(|code| purged.map(|()| code))
 }
 
-/// Optimised as what is released, and for that in a folder of its own.
-fn release(checkout: &Checkout, programs: &[impl AsRef<str>]) -> anyhow::Result<PathBuf> {
-    eprintln!("building as for a release, which takes minutes the first time");
-    let packages = programs
-        .iter()
-        .flat_map(|name| ["--package", name.as_ref()]);
-    let status = Command::new("cargo")
-        .args(["build", "--release"])
-        .args(packages)
-        .current_dir(&checkout.root)
-        .stdin(Stdio::null())
-        .status()
-        .context("cannot run cargo")?;
-    if !status.success() {
-        bail!("the build failed");
-    }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target = target.unwrap_or_else(|| checkout.root.join("target"));
-    Ok(target.join("release"))
+/// Built as for images, so that what is measured is what is shipped.
+fn release(checkout: &Checkout, beside: &[&str]) -> anyhow::Result<PathBuf> {
+    eprintln!("building as for images, which takes minutes the first time");
+    let mut names = checkout.services()?;
+    names.extend(beside.iter().map(|&name| name.to_owned()));
+    build::programs(checkout, &names, None)
 }
 
 /// Installs what the lock file of the peer lists, once.

@@ -8,6 +8,7 @@ pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod errors;
 pub(crate) mod events;
+pub(crate) mod image;
 pub(crate) mod keys;
 pub(crate) mod metrics;
 pub(crate) mod new;

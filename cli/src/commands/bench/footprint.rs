@@ -80,7 +80,7 @@ pub(super) fn run(checkout: &Checkout, args: &Args) -> anyhow::Result<ExitCode> 
     let programs = match args.profile {
         Profile::Release => {
             progress.finish();
-            release(checkout, &checkout.services()?)?
+            release(checkout, &[])?
         }
         Profile::Dev => {
             cargo::build(checkout, Targets::Programs, &[], &stop, &mut progress)?.programs
