@@ -99,11 +99,7 @@ pub(super) fn run(checkout: &Checkout, args: &Args) -> anyhow::Result<ExitCode> 
     drop((stack, first));
     progress.finish();
 
-    let profile = args
-        .profile
-        .to_possible_value()
-        .context("a profile without a name")?;
-    let table = table(&rows, &facts(profile.get_name(), args.runs));
+    let table = table(&rows, &facts(args));
     answer(&table);
     if !args.print_only {
         let page = checkout.root.join(PAGE);
@@ -288,10 +284,15 @@ fn median(mut times: Vec<Duration>) -> Option<Duration> {
 }
 
 /// What the numbers depend on.
-fn facts(profile: &str, runs: u8) -> String {
+fn facts(args: &Args) -> String {
     let cores = thread::available_parallelism().map_or(1, usize::from);
+    let runs = args.runs;
+    let programs = match args.profile {
+        Profile::Release => "programs as in images",
+        Profile::Dev => "profile `dev`",
+    };
     format!(
-        "{cores} cores ({}), profile `{profile}`, one replica each, {} s after all were ready; \
+        "{cores} cores ({}), {programs}, one replica each, {} s after all were ready; \
          median of {runs} starts beside the running stack; `all` is a start of the whole stack with its data there.",
         std::env::consts::ARCH,
         SETTLE.as_secs()
