@@ -40,6 +40,9 @@ enum Command {
     Test(commands::test::Args),
     /// Builds the image of a service, without a container engine.
     Image(commands::image::Args),
+    /// Shows on a real Kubernetes API server what becomes of the charts.
+    #[command(subcommand)]
+    Cluster(commands::cluster::What),
     /// Measures a part of the platform, beside its peers where it has some.
     #[command(subcommand)]
     Bench(commands::bench::What),
@@ -92,6 +95,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status(args) => commands::status::run(&checkout, &args),
         Command::Test(args) => commands::test::run(&checkout, &args),
         Command::Image(args) => commands::image::run(&checkout, &args),
+        Command::Cluster(what) => commands::cluster::run(&checkout, &what),
         Command::Bench(what) => commands::bench::run(&checkout, &what),
         Command::Doctor(args) => commands::doctor::run(&checkout, &args),
         Command::Events(args) => commands::events::run(&checkout, &args),

@@ -70,6 +70,12 @@ def schemas():
     return pathlib.Path(present(found[0] if found else venv() / "kubernetes-validate"))
 
 
+def missing():
+    """Names of what is not built at the versions that are wanted."""
+    folders = {module: folder_of(module) for module in MODULES} | {"checkov": venv() / "bin/checkov"}
+    return [name for name, path in folders.items() if not path.exists()]
+
+
 def programs(module):
     """The names of a module's programs. A package may be called after a folder that says nothing."""
     packages, _ = MODULES[module]
@@ -171,4 +177,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["--missing"]:
+        print(", ".join(missing()), end="")
+    else:
+        main()

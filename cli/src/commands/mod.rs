@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod child;
+pub(crate) mod cluster;
 pub(crate) mod completions;
 pub(crate) mod db;
 pub(crate) mod doctor;

@@ -113,7 +113,7 @@ fn scripts(root: &Path, only: Option<&str>) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// Python with what `requirements.txt` lists, in a venv that is kept.
-fn python_for(session: &Session<'_>) -> anyhow::Result<PathBuf> {
+pub(crate) fn python_for(session: &Session<'_>) -> anyhow::Result<PathBuf> {
     let requirements = session.root().join("tests/e2e/requirements.txt");
     let Ok(text) = fs::read_to_string(&requirements) else {
         return Ok("python3".into());

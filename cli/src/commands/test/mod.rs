@@ -50,6 +50,8 @@ enum Stage {
     E2e,
 }
 
+pub(crate) use e2e::python_for;
+
 /// How a stage or a part of it ended.
 struct Outcome {
     name: String,
@@ -58,10 +60,10 @@ struct Outcome {
 }
 
 /// What all stages share.
-struct Session<'a> {
-    checkout: &'a Checkout,
-    folder: Folder,
-    stop: Stop,
+pub(crate) struct Session<'a> {
+    pub(crate) checkout: &'a Checkout,
+    pub(crate) folder: Folder,
+    pub(crate) stop: Stop,
     outcomes: Vec<Outcome>,
 }
 
@@ -73,24 +75,9 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> anyhow::Result<ExitCode> 
     let Some(_lock) = supervisor::lock(&folder)? else {
         bail!("another `test` runs in this checkout");
     };
-    let mut session = Session {
-        checkout,
-        folder,
-        stop: Stop::on_signals()?,
-        outcomes: Vec::new(),
-    };
+    let mut session = Session::new(checkout, folder)?;
     let done = stages(&mut session, args, &wanted);
-    session.summary();
-    done?;
-    let failed = session
-        .outcomes
-        .iter()
-        .any(|outcome| outcome.result.is_err());
-    Ok(if failed {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    session.finish(done)
 }
 
 fn stages(
@@ -146,9 +133,30 @@ fn stages(
     Ok(())
 }
 
-impl Session<'_> {
+impl<'a> Session<'a> {
+    pub(crate) fn new(checkout: &'a Checkout, folder: Folder) -> anyhow::Result<Self> {
+        Ok(Self {
+            checkout,
+            folder,
+            stop: Stop::on_signals()?,
+            outcomes: Vec::new(),
+        })
+    }
+
+    /// Prints how each stage ended; one that failed fails the command.
+    pub(crate) fn finish(self, done: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+        self.summary();
+        done?;
+        let failed = self.outcomes.iter().any(|outcome| outcome.result.is_err());
+        Ok(if failed {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        })
+    }
+
     /// Runs a stage and notes how it ended; only an interruption ends the session.
-    fn stage(
+    pub(crate) fn stage(
         &mut self,
         name: &str,
         work: impl FnOnce(&mut Self) -> anyhow::Result<()>,
