@@ -73,9 +73,9 @@ pub(crate) fn run(checkout: &Checkout, what: &What) -> anyhow::Result<ExitCode> 
 
 fn tools(checkout: &Checkout) -> anyhow::Result<ExitCode> {
     packages::ensure(&[Need::Python, Need::Venv, Need::Go])?;
-    let status = script(checkout, "python3", "tools")
+    let status = script(checkout, "python3", "build_tools")
         .status()
-        .context("cannot run tests/cluster/tools.py")?;
+        .context("cannot run tests/cluster/build_tools.py")?;
     if !status.success() {
         bail!("not every tool could be built");
     }
@@ -83,10 +83,10 @@ fn tools(checkout: &Checkout) -> anyhow::Result<ExitCode> {
 }
 
 fn test(checkout: &Checkout, args: &Args) -> anyhow::Result<ExitCode> {
-    let missing = script(checkout, "python3", "tools")
+    let missing = script(checkout, "python3", "build_tools")
         .arg("--missing")
         .output()
-        .context("cannot run tests/cluster/tools.py")?;
+        .context("cannot run tests/cluster/build_tools.py")?;
     if !missing.status.success() || !missing.stdout.is_empty() {
         let names = String::from_utf8_lossy(&missing.stdout);
         bail!(
