@@ -12,7 +12,7 @@ Everything lies in a temporary folder, listens on free ports of the loopback add
 What to know of it:
 - A pod is ready 0.5 s after it was bound, and gone 0.5 s after its deletion, whatever its probes and its image
   say. A pod with an image whose digest begins with BAD fails as one that crashes at its start.
-- Nodes: `nodes` of them, named node-0 ..., over three zones in turn, with 8 CPUs and 32 GiB each.
+- Nodes: `nodes` of them (with 0 nobody looks after pods), named node-0 ..., over three zones in turn, with 8 CPUs and 32 GiB each.
 - The pace of autoscaling is that of the controller-manager's flags: a look each second, no waiting before
   replicas are taken away. What an HPA itself says about stabilisation is stronger.
 - `namespace()` makes one where Pod Security enforces, and warns of, `restricted`.
@@ -157,7 +157,9 @@ class ControlPlane:
         self._etcd_and_server()
         self._until_ready()
         self._controllers()
-        self._nodes()
+        if self.nodes:
+            self._pods()
+            self._nodes()
 
     def file(self, name):
         return str(self.folder / name)
@@ -236,7 +238,7 @@ class ControlPlane:
             "--allow-privileged=true",
             f"--service-cluster-ip-range={SERVICE_RANGE}",
             "--service-account-issuer=https://kubernetes.default.svc",
-            f"--service-account-key-file={self.file('accounts.key')}",
+            f"--service-account-key-file={self.file('accounts.crt')}",
             f"--service-account-signing-key-file={self.file('accounts.key')}",
             # Aggregated APIs believe the server by these.
             f"--requestheader-client-ca-file={self.file('front-ca.crt')}",
@@ -272,6 +274,8 @@ class ControlPlane:
             "--horizontal-pod-autoscaler-initial-readiness-delay=1s",
             "--horizontal-pod-autoscaler-cpu-initialization-period=1s",
         )
+
+    def _pods(self):
         self.processes.start(
             "kube-scheduler",
             tool("kube-scheduler"),

@@ -85,5 +85,5 @@ def install(plane):
 
 
 def condition(definition):
-    conditions = definition.get("status", {}).get("conditions", [])
+    conditions = definition.get("status", {}).get("conditions") or []
     return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)

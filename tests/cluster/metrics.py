@@ -1,8 +1,8 @@
 """What autoscalers read, served to a control plane as its aggregated APIs of metrics.
 
     with Metrics(plane) as metrics:
-        metrics.cpu["catalog"] = 400            # millicores of each container of pods with this name label
-        metrics.pods["catalog", "rpc_server_calls_per_second"] = 90   # of each pod
+        metrics.cpu["catalog"] = 1400           # millicores that all pods of the service take together
+        metrics.pods["catalog", "rpc_server_calls_per_second"] = 900   # that all of them get together
         metrics.external["events_lag"] = 5000
         metrics.asked                           # what was asked for, to see that somebody looked
 
@@ -110,11 +110,13 @@ class Metrics:
                     "resources": resources,
                 }
             case ["apis", "metrics.k8s.io", _, "namespaces", namespace, "pods"]:
-                items = [self._usage(pod) for pod in self._pods(namespace, asked)]
+                pods = self._pods(namespace, asked)
+                items = [self._usage(pod, len(pods)) for pod in pods]
                 return listed("PodMetricsList", "metrics.k8s.io/v1beta1", filter(None, items))
             case ["apis", "custom.metrics.k8s.io", _, "namespaces", namespace, "pods", "*", name]:
                 self.asked.add(name)
-                items = [self._rate(pod, name) for pod in self._pods(namespace, asked)]
+                pods = self._pods(namespace, asked)
+                items = [self._rate(pod, name, len(pods)) for pod in pods]
                 return listed("MetricValueList", "custom.metrics.k8s.io/v1beta2", filter(None, items))
             case ["apis", "external.metrics.k8s.io", _, "namespaces", _, name]:
                 self.asked.add(f"{name}{{{asked.get('labelSelector', '')}}}")
@@ -129,21 +131,26 @@ class Metrics:
         pods = self.plane.get(f"/api/v1/namespaces/{namespace}/pods?labelSelector={selector}")["items"]
         return [pod for pod in pods if pod.get("status", {}).get("phase") == "Running"]
 
-    def _usage(self, pod):
+    def _usage(self, pod, share):
         millicores = self.cpu.get(pod["metadata"]["labels"].get(NAME))
         if millicores is None:
             return None
         metadata = {key: pod["metadata"][key] for key in ("name", "namespace", "labels")}
-        usage = {"cpu": f"{millicores}m", "memory": "64Mi"}
+        usage = {"cpu": f"{millicores * 1000 // share}u", "memory": "64Mi"}
         containers = [{"name": container["name"], "usage": usage} for container in pod["spec"]["containers"]]
         return {"metadata": metadata, "timestamp": now(), "window": "10s", "containers": containers}
 
-    def _rate(self, pod, name):
+    def _rate(self, pod, name, share):
         value = self.pods.get((pod["metadata"]["labels"].get(NAME), name))
         if value is None:
             return None
         described = {"apiVersion": "v1", "kind": "Pod"} | {key: pod["metadata"][key] for key in ("name", "namespace")}
-        return {"describedObject": described, "metric": {"name": name}, "timestamp": now(), "value": str(value)}
+        return {
+            "describedObject": described,
+            "metric": {"name": name},
+            "timestamp": now(),
+            "value": f"{value * 1000 // share}m",
+        }
 
 
 def listed(kind, version, items):
