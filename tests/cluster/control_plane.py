@@ -304,7 +304,7 @@ class ControlPlane:
                 "topology.kubernetes.io/region": "eu-central-1",
                 "topology.kubernetes.io/zone": zone,
             }
-            room = {"cpu": "8", "memory": "32Gi", "pods": "110"}
+            room = {"cpu": "8", "memory": "32Gi", "ephemeral-storage": "100Gi", "pods": "110"}
             self.call(
                 "POST",
                 "/api/v1/nodes",
