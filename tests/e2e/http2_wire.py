@@ -97,7 +97,15 @@ class Wire:
                 try:
                     left = left[self.socket.send(left[: 64 << 10]) :]
                 except OSError as broken:
-                    raise Closed(str(broken)) from None
+                    self.hear_out(broken)
+
+    def hear_out(self, broken):
+        """Whoever has closed may have said why before."""
+        try:
+            while True:
+                self.hear()
+        except (Closed, OSError):
+            raise Closed(str(broken)) from None
 
     def hear(self):
         """Takes bytes, and answers what must be answered."""

@@ -107,9 +107,10 @@ def pids_of(service):
     return [one["pid"] for one in status()["services"] if one["name"] == service]
 
 
-def parent(pid):
+def state_and_parent(pid):
     with open(f"/proc/{pid}/stat", encoding="utf-8") as stat:
-        return int(stat.read().rpartition(")")[2].split()[1])
+        state, parent = stat.read().rpartition(")")[2].split()[:2]
+    return state, int(parent)
 
 
 @contextlib.contextmanager
@@ -117,10 +118,12 @@ def away(service, way):
     """All replicas of a service are gone, or stand still, until the end of the block."""
     pids = pids_of(service)
     # Whoever would start them again stands still.
-    still = {parent(pids[0])} if way == "killed" else pids
+    still = {state_and_parent(pids[0])[1]} if way == "killed" else pids
     try:
         for pid in still:
             os.kill(pid, signal.SIGSTOP)
+            # Its other threads go on until one of them has seen the signal.
+            wait_until(lambda pid=pid: state_and_parent(pid)[0] == "T", f"{pid} to stand still")
         if way == "killed":
             for pid in pids:
                 kill(pid)

@@ -275,7 +275,7 @@ impl Bench {
 pub(crate) async fn connect(rt: &mut Runtime, config: Config) -> anyhow::Result<(Db, Kafka)> {
     let sealer = Sealer::new(&config.seal)?;
     let db = config.db.connect(rt, &sealer, MIGRATORS).await?;
-    let kafka = config.kafka.connect(rt.name(), rt.registry());
+    let kafka = config.kafka.connect(rt);
     Ok((db, kafka))
 }
 
@@ -410,7 +410,7 @@ impl Bench {
                     .headers(headers);
                 producer.send(record).map_err(|(error, _)| error).unwrap();
             }
-            producer.flush(Duration::from_secs(20)).unwrap();
+            producer.flush(Duration::from_secs(60)).unwrap();
         };
         tokio::task::spawn_blocking(produce).await.unwrap();
     }
