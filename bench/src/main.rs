@@ -83,7 +83,7 @@ async fn start(rt: &mut Runtime, config: Config) -> anyhow::Result<()> {
 async fn connect(rt: &mut Runtime, config: &Config) -> anyhow::Result<(Db, Kafka)> {
     let sealer = Sealer::new(&config.seal)?;
     let db = config.db.connect(rt, &sealer, MIGRATORS).await?;
-    let kafka = config.kafka.connect(rt.name(), rt.registry());
+    let kafka = config.kafka.connect(rt);
     Ok((db, kafka))
 }
 

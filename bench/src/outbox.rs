@@ -222,7 +222,7 @@ impl Bench {
 
     async fn make_topic(&self) -> anyhow::Result<()> {
         let mut registry = prometheus_client::registry::Registry::default();
-        let kafka = self.config(RATES).kafka.connect("bench", &mut registry);
+        let kafka = self.config(RATES).kafka.connect_as("bench", &mut registry);
         platform_events::ensure_topics(&kafka, EVENTS, &CancellationToken::new()).await?;
         Ok(())
     }

@@ -81,6 +81,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     App::<Config>::new("bff")
+        .events(api::EVENTS, &["events.offer", "events.user", "events.vote"])
         .command("sdl", "Prints the schema.", async |_| {
             print!("{}", schema::sdl());
             Ok(())
@@ -101,7 +102,7 @@ async fn start(rt: &mut Runtime, config: Config) -> anyhow::Result<()> {
         status: monitor.known(),
     };
     rt.spawn("platform-status", |stop| monitor.run(stop));
-    let kafka = config.kafka.connect(rt.name(), rt.registry());
+    let kafka = config.kafka.connect(rt);
     let readers = Readers::new(config.feed.window(), verifier.clone());
     let sealer = Sealer::new(&config.seal)?;
     let feeds = readers.feeds(&sealer);

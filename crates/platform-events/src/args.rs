@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::ensure;
+use platform::Runtime;
 use platform::config::{at_least_one, duration};
 use prometheus_client::registry::Registry;
 use rdkafka::ClientConfig;
@@ -73,12 +75,21 @@ pub struct KafkaArgs {
 pub type Options = Arc<[(String, String)]>;
 
 impl KafkaArgs {
-    /// What relay, consumers and readers work with; nothing is connected yet.
+    /// What relay, consumers and readers of a service work with; nothing is connected yet.
     ///
     /// Once per process, since it registers the metrics.
-    pub fn connect(&self, service: &'static str, registry: &mut Registry) -> Kafka {
+    pub fn connect(&self, rt: &mut Runtime) -> Kafka {
+        Kafka {
+            hears: rt.hears(),
+            ..self.connect_as(rt.name(), rt.registry())
+        }
+    }
+
+    /// The same for a command, which may read any topic.
+    pub fn connect_as(&self, service: &'static str, registry: &mut Registry) -> Kafka {
         Kafka {
             service,
+            hears: None,
             args: Arc::new(self.clone()),
             metrics: Metrics::new(registry),
             voice: Arc::default(),
@@ -90,6 +101,8 @@ impl KafkaArgs {
 #[derive(Clone)]
 pub struct Kafka {
     pub(crate) service: &'static str,
+    /// The topics that may be read, if that is restricted.
+    hears: Option<&'static [&'static str]>,
     pub(crate) args: Arc<KafkaArgs>,
     pub(crate) metrics: Metrics,
     pub(crate) voice: Arc<Voice>,
@@ -99,6 +112,20 @@ pub struct Kafka {
 const MESSAGE_BYTES_MAX: &str = "1000000";
 
 impl Kafka {
+    /// Fails for a topic that the service has not declared to read: in a cluster the broker refuses
+    /// it, and with a broker that allows everything nobody would notice.
+    pub(crate) fn check_hears(&self, topics: &[&str]) -> anyhow::Result<()> {
+        if let Some(hears) = self.hears {
+            for topic in topics {
+                ensure!(
+                    hears.contains(topic),
+                    "{topic} is read, and not declared with `App::events`"
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// The name of a topic at the broker.
     pub fn topic(&self, topic: &str) -> String {
         format!("{}{topic}", self.prefix())
@@ -222,7 +249,11 @@ fn options(text: &str) -> Result<Options, String> {
 
 #[cfg(test)]
 mod tests {
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+    use crate::Broadcast;
+    use crate::broadcast::Window;
 
     #[derive(clap::Args)]
     struct Config {
@@ -236,7 +267,7 @@ mod tests {
             .map(|(name, value)| (name.to_string(), value.to_string()))
             .collect();
         let config: Config = platform::config::parse("test", &vars).unwrap();
-        config.kafka.connect("test", &mut Registry::default())
+        config.kafka.connect_as("test", &mut Registry::default())
     }
 
     #[test]
@@ -265,6 +296,22 @@ mod tests {
         assert_eq!(kafka.plain_topic("blue.events.offer"), Some("events.offer"));
         assert_eq!(kafka.plain_topic("events.offer"), None);
         assert_eq!(kafka.consumer("x").get("group.id"), Some("blue.x"));
+    }
+
+    #[tokio::test]
+    async fn a_topic_that_is_not_declared_is_not_read() {
+        let kafka = Kafka {
+            hears: Some(&["events.offer"]),
+            ..kafka(&[("KAFKA_BROKERS", "localhost:1")])
+        };
+        assert!(kafka.check_hears(&["events.offer"]).is_ok());
+        let window = Window {
+            age: Duration::ZERO,
+            bytes: 0,
+        };
+        let reader = Broadcast::new(&[], &["events.offer", "events.vote"], window);
+        let refused = reader.run(kafka, CancellationToken::new()).await;
+        assert!(refused.unwrap_err().to_string().contains("events.vote"));
     }
 
     #[test]

@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, ffi::OsString, io::Write, process::ExitCode, ti
 
 use clap::{ArgMatches, Args, Command};
 use futures_util::{FutureExt, future::LocalBoxFuture};
-use platform_contract::Service;
+use platform_contract::{EventType, Service};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{self, CommonArgs, Variables, Whole},
-    describe::describe,
+    describe::{Events, describe},
     logging,
     runtime::Runtime,
     shutdown,
@@ -27,6 +27,7 @@ const BLOCKING_TIME_MAX: Duration = Duration::from_millis(100);
 pub struct App<C> {
     name: &'static str,
     services: &'static [&'static Service],
+    events: Option<Events>,
     commands: BTreeMap<&'static str, Subcommand<C>>,
 }
 
@@ -49,6 +50,7 @@ impl<C: Args + 'static> App<C> {
         Self {
             name,
             services: &[],
+            events: None,
             commands: BTreeMap::new(),
         }
     }
@@ -57,6 +59,19 @@ impl<C: Args + 'static> App<C> {
     #[must_use]
     pub fn services(mut self, services: &'static [&'static Service]) -> Self {
         self.services = services;
+        self
+    }
+
+    /// What the service has to do with events, of those in `contract`: `describe` tells which topics
+    /// it publishes to, as the owner of their events, and which it `hears`. It can read no other,
+    /// since the broker would refuse it what its description does not name.
+    #[must_use]
+    pub fn events(
+        mut self,
+        contract: &'static [EventType],
+        hears: &'static [&'static str],
+    ) -> Self {
+        self.events = Some(Events { contract, hears });
         self
     }
 
@@ -132,7 +147,7 @@ impl<C: Args + 'static> App<C> {
         };
         let command = matches.subcommand();
         if let Some(("describe", _)) = command {
-            let said = describe(self.name, &configuration, &line, self.services);
+            let said = describe(self.name, &configuration, &line, self.services, self.events);
             // A reader may have seen enough and be gone.
             let _ = writeln!(std::io::stdout(), "{said:#}");
             return 0;
@@ -161,7 +176,7 @@ impl<C: Args + 'static> App<C> {
             }
         };
         let result = match command {
-            None => runtime.block_on(serve(self.name, common, config, start)),
+            None => runtime.block_on(serve(self.name, self.events, common, config, start)),
             Some((name, matches)) => match self.commands.remove(name) {
                 Some(command) => runtime.block_on((command.run)(config, matches)),
                 None => Err(anyhow::anyhow!("there is no command {name}")),
@@ -180,6 +195,7 @@ impl<C: Args + 'static> App<C> {
 
 async fn serve<C>(
     name: &'static str,
+    events: Option<Events>,
     common: CommonArgs,
     config: C,
     start: impl AsyncFnOnce(&mut Runtime, C) -> anyhow::Result<()>,
@@ -194,6 +210,7 @@ async fn serve<C>(
         common.shutdown_grace,
     )
     .await?;
+    runtime.hear_only(events.map_or(&[], |events| events.hears));
     runtime.record_spans(&common.telemetry)?;
     tokio::select! {
         started = start(&mut runtime, config) => started?,

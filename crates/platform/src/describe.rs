@@ -1,8 +1,10 @@
 //! What a binary says about itself: the answer to `describe`, read by the CLI, the charts' tests
 //! and the documentation, so that a new service is no edit there.
 
+use std::collections::BTreeSet;
+
 use clap::Command;
-use platform_contract::{Access, Idempotency, Service};
+use platform_contract::{Access, EventType, Idempotency, Service};
 use serde_json::{Value, json};
 
 use crate::config;
@@ -23,12 +25,31 @@ const PORTS: &[(&str, &str)] = &[
 /// Services called, by variable: `GRPC_CATALOG` is the address of `catalog`.
 const CALLS: &str = "GRPC_";
 
+/// What a service has to do with events.
+#[derive(Clone, Copy)]
+pub(crate) struct Events {
+    /// All events that there are.
+    pub(crate) contract: &'static [EventType],
+    /// The topics that are read.
+    pub(crate) hears: &'static [&'static str],
+}
+
+impl Events {
+    /// The topics of the events that the service alone says.
+    fn publishes(&self, service: &str) -> BTreeSet<&'static str> {
+        let own = |event: &&EventType| event.source.rsplit('/').next() == Some(service);
+        let events = self.contract.iter().filter(own);
+        events.map(|event| event.topic).collect()
+    }
+}
+
 /// `configuration` has the options, `line` the commands.
 pub(crate) fn describe(
     name: &str,
     configuration: &Command,
     line: &Command,
     services: &[&Service],
+    events: Option<Events>,
 ) -> Value {
     let variables: Vec<String> = config::options(configuration)
         .map(config::variable)
@@ -59,6 +80,8 @@ pub(crate) fn describe(
         "ports": ports,
         "needs": present(NEEDS),
         "calls": calls,
+        "publishes": events.map(|events| events.publishes(name)).unwrap_or_default(),
+        "hears": BTreeSet::from_iter(events.map_or(&[][..], |events| events.hears)),
         "config": config::options(configuration).map(option).collect::<Vec<_>>(),
         "commands": line.get_subcommands().map(|command| json!({
             "name": command.get_name(),
@@ -159,11 +182,32 @@ mod tests {
     fn a_description_says_what_the_service_needs_and_offers() {
         let configuration = Config::augment_args(Command::new("catalog"));
         let line = Command::new("catalog").subcommand(Command::new("migrate").about("Migrates."));
-        let said = describe("catalog", &configuration, &line, &[&SERVICE]);
+        let event = |topic, source| EventType {
+            name: "offer.published",
+            topic,
+            source,
+            key: "offer_id",
+            schema: "homeward.catalog.v1.OfferPublished",
+            voids: None,
+        };
+        let contract = Box::leak(Box::new([
+            event("events.vote", "/homeward/catalog"),
+            event("events.offer", "/homeward/catalog"),
+            event("events.offer", "/homeward/catalog"),
+            event("events.catalogue", "/homeward/big-catalog"),
+        ]));
+        let events = Events {
+            contract,
+            hears: &["events.user", "events.offer"],
+        };
+        let services: &[&Service] = &[&SERVICE];
+        let said = describe("catalog", &configuration, &line, services, Some(events));
         assert_eq!(said["kind"], "gateway");
         assert_eq!(said["ports"], json!(["grpc", "admin"]));
         assert_eq!(said["needs"], json!([]));
         assert_eq!(said["calls"], json!(["identity"]));
+        assert_eq!(said["publishes"], json!(["events.offer", "events.vote"]));
+        assert_eq!(said["hears"], json!(["events.offer", "events.user"]));
         assert_eq!(
             said["commands"],
             json!([{ "name": "migrate", "help": "Migrates." }])
@@ -192,7 +236,10 @@ mod tests {
             &configuration,
             &Command::new("counts"),
             &[&silent],
+            None,
         );
         assert_eq!(said["kind"], "worker");
+        assert_eq!(said["publishes"], json!([]));
+        assert_eq!(said["hears"], json!([]));
     }
 }

@@ -51,6 +51,8 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(200);
 pub struct Runtime {
     name: &'static str,
     environment: Environment,
+    /// Nothing is said about it in a test that has no [`crate::App`].
+    hears: Option<&'static [&'static str]>,
     grace: Duration,
     registry: Registry,
     readiness: Readiness,
@@ -108,6 +110,7 @@ impl Runtime {
         Ok(Self {
             name,
             environment,
+            hears: None,
             grace,
             registry: process_metrics(name),
             readiness,
@@ -127,6 +130,11 @@ impl Runtime {
         })
     }
 
+    /// Restricts the topics that can be read.
+    pub(crate) fn hear_only(&mut self, topics: &'static [&'static str]) {
+        self.hears = Some(topics);
+    }
+
     /// Records spans and sends them to the collector, if there is to be one.
     pub(crate) fn record_spans(&mut self, args: &TelemetryArgs) -> anyhow::Result<()> {
         self.exporter = telemetry::start(args, self.name, self.environment, &mut self.registry)?;
@@ -141,6 +149,11 @@ impl Runtime {
     /// Where the service runs.
     pub fn environment(&self) -> Environment {
         self.environment
+    }
+
+    /// The topics that the service has declared to read; `None` where nothing is declared, in tests.
+    pub fn hears(&self) -> Option<&'static [&'static str]> {
+        self.hears
     }
 
     /// How long a drain may take, from the signal to the end of the process.

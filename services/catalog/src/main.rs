@@ -46,6 +46,7 @@ struct Config {
 fn main() -> ExitCode {
     platform::App::<Config>::new("catalog")
         .services(const { &[&CATALOG_SERVICE] })
+        .events(api::EVENTS, &["events.offer", "events.user", "events.vote"])
         .command("migrate", "Applies the migrations.", migrate)
         .command_with::<command::Args>(
             "events",
@@ -74,7 +75,7 @@ async fn events(config: Config, args: command::Args) -> anyhow::Result<()> {
 async fn start(rt: &mut Runtime, config: Config) -> anyhow::Result<()> {
     let sealer = Sealer::new(&config.seal)?;
     let db = config.db.connect(rt, &sealer, MIGRATORS).await?;
-    let kafka = config.kafka.connect(rt.name(), rt.registry());
+    let kafka = config.kafka.connect(rt);
     let redis = config.redis.connect(rt.name(), rt.registry())?;
     let offers = cached::Offers::new(db.clone(), &redis);
     let verifier = Arc::new(Verifier::new(&config.auth));

@@ -103,6 +103,7 @@ struct GrantArgs {
 fn main() -> ExitCode {
     App::<Config>::new("identity")
         .services(SERVICES)
+        .events(api::EVENTS, &["events.user"])
         .command("migrate", "Applies the migrations.", migrate)
         .command_with::<command::Args>(
             "events",
@@ -182,7 +183,7 @@ async fn start(rt: &mut Runtime, config: Config) -> anyhow::Result<()> {
         service_secrets: ServiceSecrets::new(config.service_secrets)?,
     };
 
-    let kafka = config.kafka.connect(rt.name(), rt.registry());
+    let kafka = config.kafka.connect(rt);
     let verifier = Arc::new(Verifier::new(&config.auth));
     rt.grpc(
         &config.grpc,

@@ -66,6 +66,7 @@ struct RebuildArgs {
 fn main() -> ExitCode {
     platform::App::<Config>::new(NAME)
         .services(const { &[&RECOMMENDATIONS_SERVICE] })
+        .events(api::EVENTS, &["events.offer", "events.user", "events.vote"])
         .command("migrate", "Applies the migrations.", migrate)
         .command_with::<command::Args>(
             "events",
@@ -101,7 +102,7 @@ async fn rebuild(config: Config, args: RebuildArgs) -> anyhow::Result<()> {
         .await
         .context("cannot connect to the database")?;
     let mut registry = Registry::default();
-    let kafka = config.kafka.connect(NAME, &mut registry);
+    let kafka = config.kafka.connect_as(NAME, &mut registry);
     let catalog = catalog(&config, &mut registry);
 
     let report = rebuild::rebuild(&mut conn, &kafka, &catalog).await?;
@@ -122,7 +123,7 @@ async fn start(rt: &mut Runtime, config: Config) -> anyhow::Result<()> {
     let sealer = Sealer::new(&config.seal)?;
     let db = config.db.connect(rt, &sealer, MIGRATORS).await?;
     let verifier = Arc::new(Verifier::new(&config.auth));
-    let kafka = config.kafka.connect(rt.name(), rt.registry());
+    let kafka = config.kafka.connect(rt);
     let catalog = catalog(&config, rt.registry());
 
     rt.grpc(

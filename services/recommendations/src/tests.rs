@@ -131,7 +131,7 @@ impl World {
     fn kafka(&self) -> platform_events::Kafka {
         self.config()
             .kafka
-            .connect("test", &mut Registry::default())
+            .connect_as("test", &mut Registry::default())
     }
 
     fn config(&self) -> Config {
@@ -148,7 +148,7 @@ impl Owner {
             let sealer = Sealer::new(&config.seal)?;
             let migrators = const { &[&platform_db::MIGRATOR, &platform_events::MIGRATOR] };
             let db = config.db.connect(rt, &sealer, migrators).await?;
-            let kafka = config.kafka.connect(rt.name(), rt.registry());
+            let kafka = config.kafka.connect(rt);
             rt.spawn("outbox-relay", |stop| {
                 platform_events::relay(db, kafka, stop)
             });

@@ -37,6 +37,7 @@ struct Start {
 impl Broadcast {
     /// Reads until `stop`, with Kafka coming and going; ends at once then, whatever it waits for.
     pub async fn run(self, kafka: Kafka, stop: CancellationToken) -> anyhow::Result<()> {
+        kafka.check_hears(&self.0.topics)?;
         stop.run_until_cancelled(self.read_on(&kafka, &stop)).await;
         Ok(())
     }

@@ -54,7 +54,7 @@ type Ends = BTreeMap<(String, i32), i64>;
 pub(super) async fn run(service: &Service<'_>, args: Args, out: &Output) -> anyhow::Result<()> {
     let kafka = service
         .kafka
-        .connect(service.name, &mut Registry::default());
+        .connect_as(service.name, &mut Registry::default());
     let topics: BTreeSet<&'static str> = service
         .says()
         .map(|event| event.topic)

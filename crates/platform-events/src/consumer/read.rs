@@ -45,6 +45,7 @@ impl Consumer {
         ensure!(unknown.is_empty(), "not in the contract: {unknown:?}");
         let topics: Vec<_> = self.topics().collect();
         ensure!(!topics.is_empty(), "{} handles no event", self.name);
+        kafka.check_hears(&topics)?;
         if let Err(refused) = topics::ensure(&kafka, &topics, &stop).await {
             // Somebody else may make it later.
             error!("{refused}");

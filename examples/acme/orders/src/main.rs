@@ -42,6 +42,7 @@ struct Config {
 fn main() -> ExitCode {
     platform::App::<Config>::new("orders")
         .services(const { &[&ORDERS_SERVICE] })
+        .events(acme_api::EVENTS, &["events.order"])
         .command("migrate", "Applies the migrations.", migrate)
         .main(start)
 }
@@ -53,7 +54,7 @@ async fn migrate(config: Config) -> anyhow::Result<()> {
 async fn start(rt: &mut Runtime, config: Config) -> anyhow::Result<()> {
     let sealer = Sealer::new(&config.seal)?;
     let db = config.db.connect(rt, &sealer, MIGRATORS).await?;
-    let kafka = config.kafka.connect(rt.name(), rt.registry());
+    let kafka = config.kafka.connect(rt);
     let verifier = Arc::new(Verifier::new(&config.auth));
 
     let server = OrdersServiceServer::new(grpc::Orders { db: db.clone() });

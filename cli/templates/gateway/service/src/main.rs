@@ -53,6 +53,7 @@ struct Config {
 fn main() -> ExitCode {
     platform::App::<Config>::new(NAME)
         .services(const { &[&@SERVICE@_SERVICE] })
+        .events(api::EVENTS, &["events.user"])
         .command("migrate", "Applies the migrations.", migrate)
 @if events@
         .command_with::<command::Args>("events", "Shows what is said, and how far it is sent.", events_command)
@@ -81,7 +82,7 @@ async fn events_command(config: Config, args: command::Args) -> anyhow::Result<(
 async fn start(rt: &mut Runtime, config: Config) -> anyhow::Result<()> {
     let sealer = Sealer::new(&config.seal)?;
     let db = config.db.connect(rt, &sealer, MIGRATORS).await?;
-    let kafka = config.kafka.connect(rt.name(), rt.registry());
+    let kafka = config.kafka.connect(rt);
     let verifier = Arc::new(Verifier::new(&config.auth));
 
 @if events@

@@ -47,6 +47,7 @@ impl @Service@Service for Nothing {}
 fn main() -> ExitCode {
     platform::App::<Config>::new(NAME)
         .services(const { &[&@SERVICE@_SERVICE] })
+        .events(api::EVENTS, &["events.user", "events.vote"])
         .command("migrate", "Applies the migrations.", migrate)
         .command_with::<command::Args>(
             "events",
@@ -75,7 +76,7 @@ async fn events_command(config: Config, args: command::Args) -> anyhow::Result<(
 async fn start(rt: &mut Runtime, config: Config) -> anyhow::Result<()> {
     let sealer = Sealer::new(&config.seal)?;
     let db = config.db.connect(rt, &sealer, MIGRATORS).await?;
-    let kafka = config.kafka.connect(rt.name(), rt.registry());
+    let kafka = config.kafka.connect(rt);
     let verifier = Arc::new(Verifier::new(&config.auth));
 
     rt.grpc(&config.grpc, verifier.clone(), @Service@ServiceServer::new(Nothing));

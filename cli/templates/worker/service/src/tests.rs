@@ -70,7 +70,7 @@ impl Owner {
             let sealer = Sealer::new(&config.seal)?;
             let migrators = const { &[&platform_db::MIGRATOR, &platform_events::MIGRATOR] };
             let db = config.db.connect(rt, &sealer, migrators).await?;
-            let kafka = config.kafka.connect(rt.name(), rt.registry());
+            let kafka = config.kafka.connect(rt);
             rt.spawn("outbox-relay", |stop| platform_events::relay(db, kafka, stop));
             Ok(())
         };
