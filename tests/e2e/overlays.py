@@ -23,7 +23,7 @@ def stems(folder):
 
 def read():
     """What the files say, by what is compared here."""
-    table = (ROOT / "k8s/EKS.md").read_text(encoding="utf-8")
+    table = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `homeward-<environment>/(\S+)` \| (.*) \|$", table, re.MULTILINE)
     chart = [*(ROOT / "charts/service/templates").iterdir(), ROOT / "charts/service/values.yaml"]
     texts = [path.read_text(encoding="utf-8") for path in chart]
@@ -79,7 +79,7 @@ def wrong(said):
         yield f"topics differ: {sorted(published ^ set(said['topics']))}"
     for name, values in said["values"].items():
         if sorted(values.get("secrets", [])) != sorted(said["secrets"].get(name, [])):
-            yield f"secrets of {name}: {values.get('secrets')} in its values, {said['secrets'].get(name)} in k8s/EKS.md"
+            yield f"secrets of {name}: {values.get('secrets')} in its values, {said['secrets'].get(name)} in docs/operations.md"
 
 
 def must_find(what, said, path, value, expected):
