@@ -5,6 +5,8 @@ import http.server
 import json
 import threading
 
+from processes import wait_until
+
 REASON = "Reported"
 # Kinds whose health Argo CD takes from what their operator reports.
 REPORTING = (
@@ -40,6 +42,8 @@ class Operators:
 
     def __enter__(self):
         for path in REPORTING:
+            # A definition is established a moment before it is served.
+            wait_until(lambda: self.plane.exchange("GET", f"/apis/{path}")[0] == 200, f"{path} is served")
             self.watches.enter_context(self.plane.watch(f"/apis/{path}", self._seen(path)))
         return self
 
@@ -85,7 +89,8 @@ class Operators:
             parent = {"controllerName": "homeward.example/test", "conditions": [condition | {"type": "Accepted"}]}
             report = {"parents": [parent | {"parentRef": reference} for reference in found["spec"]["parentRefs"]]}
         else:
-            report = {"conditions": [condition | {"type": kind} for kind in ("Accepted", "Programmed", "Ready")]}
+            kinds = ("Accepted", "Programmed") if path.startswith("gateway.") else ("Ready",)
+            report = {"conditions": [condition | {"type": kind} for kind in kinds]}
         group, plural = path.rsplit("/", 1)
         namespace, name = found["metadata"].get("namespace"), found["metadata"]["name"]
         where = f"namespaces/{namespace}/" if namespace else ""
