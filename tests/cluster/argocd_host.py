@@ -170,6 +170,8 @@ class ArgoCD:
             ARGOCD_BINARY_NAME=f"argocd-{name}",
             # The cluster that Argo CD itself runs in is that of the kubeconfig.
             ARGOCD_FAKE_IN_CLUSTER="true",
+            # Of the applicationset-controller, which asks for it again by itself.
+            KUBECONFIG=self.plane.kubeconfig,
             ARGOCD_GPG_ENABLED="false",
             ARGOCD_TLS_DATA_PATH=self.folder / "tls",
             ARGOCD_SSH_DATA_PATH=self.folder / "ssh",
