@@ -114,14 +114,14 @@ def with_digest(service, seed):
     return render.service(service, ENVIRONMENT, "--set", f"image.digest={digest(seed)}")
 
 
-def worker():
+def worker(*options):
     """What `new service --worker` writes, as a release."""
     template = (ROOT / "cli/templates/worker/values.yaml").read_text()
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as values:
         values.write(template.replace("@name@", WORKER))
         values.flush()
         files = [values.name, render.CHARTS / "environments" / f"{ENVIRONMENT}.yaml"]
-        return render.chart(WORKER, ENVIRONMENT, files, "--set", f"image.digest={digest('aa')}")
+        return render.chart(WORKER, ENVIRONMENT, files, "--set", f"image.digest={digest('aa')}", *options)
 
 
 def comes_up(cluster, metrics):
@@ -230,9 +230,15 @@ def waits_for_a_zone(cluster, metrics):
     waits = wait_until(waiting, lambda: f"pods wait for the zone: {cluster.zones(WORKER)}")
     zones = cluster.zones(WORKER)
     assert max(zones.values()) - zones["c"] <= 1, zones
-    cluster.cordon("c", False)
+    # As in dev, where a crowd is better than nobody.
+    cluster.apply(worker("--set", "environment.zones=ScheduleAnyway"))
     cluster.settled(WORKER, 12)
-    return f"{waits} of 12 waited"
+    crowded = cluster.zones(WORKER)
+    assert crowded["c"] == 0, crowded
+    cluster.cordon("c", False)
+    cluster.apply(worker())
+    cluster.settled(WORKER, 12)
+    return f"{waits} of 12 waited; none where a zone is only wished for"
 
 
 def survives_a_bad_image(cluster, metrics):

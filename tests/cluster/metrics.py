@@ -99,7 +99,7 @@ class Metrics:
     def _answer(self, path):
         url = urllib.parse.urlsplit(path)
         asked = dict(urllib.parse.parse_qsl(url.query))
-        match url.path.strip("/").split("/"):
+        match urllib.parse.unquote(url.path).strip("/").split("/"):
             case ["apis", group, version] if f"{group}/{version}" in APIS:
                 names = APIS[f"{group}/{version}"]
                 resources = [{"name": name, "namespaced": True, "kind": kind, "verbs": ["get"]} for name, kind in names]
