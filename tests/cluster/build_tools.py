@@ -70,7 +70,24 @@ def version(module):
     return re.search(rf"^\s*(?:require )?{re.escape(root)}\S* v(\S+)", text, re.MULTILINE).group(1)
 
 
+def check_go():
+    """A system's own Go may be years old, and says of it only that it does not know a line of go.mod."""
+    wanted = max(go_of(module) for module in MODULES)
+    answer = subprocess.run(["go", "env", "GOVERSION"], env=os.environ | GO, capture_output=True, text=True)
+    here = tuple(map(int, re.findall(r"\d+", answer.stdout)))
+    if here < wanted:
+        name = ".".join(map(str, wanted))
+        sys.exit(f"Go {name} or later is needed, and here is {answer.stdout.strip()}; https://go.dev/dl has it")
+
+
+def go_of(module):
+    text = (source(module) / "go.mod").read_text()
+    return tuple(map(int, re.search(r"^go (\S+)", text, re.MULTILINE).group(1).split(".")))
+
+
 def main():
+    if missing():
+        check_go()
     FOLDER.mkdir(parents=True, exist_ok=True)
     clear()
     began = time.monotonic()

@@ -165,7 +165,7 @@ class Actionlint:
     def findings(self, _, *files):
         files = files or sorted((ROOT / ".github/workflows").glob("*.yaml"))
         assert files, "there is no workflow"
-        answer = run(go.program("actionlint"), "-no-color", "-oneline", *files)
+        answer = run(go.program("actionlint"), "-no-color", "-oneline", "-shellcheck=", "-pyflakes=", *files)
         return [("workflow", "", line) for line in answer.stdout.splitlines()]
 
     def planted(self, folder):
