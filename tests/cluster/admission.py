@@ -134,6 +134,7 @@ def main():
             plane.apply("\n---\n".join(map(json.dumps, namespaces)))
             admitted(plane, f"k8s {name}", render.overlay(name))
         make(plane, render.overlay("cluster"))
+        admitted(plane, "argocd", render.argocd())
         for environment in render.environments():
             text = render.overlay(environment)
             namespaces = [one for one in documents(text) if one["kind"] == "Namespace"]

@@ -27,6 +27,10 @@ def run(*command, stdin=None):
     return subprocess.run([str(part) for part in command], input=stdin, capture_output=True, text=True)
 
 
+def below(folder, path):
+    return pathlib.Path(path).relative_to(folder)
+
+
 def helm_lint(files, *options):
     given = [part for path in files for part in ("--values", str(path))]
     answer = run(tool("helm"), "lint", "--strict", render.CHART, "--kube-version", render.KUBERNETES, *given, *options)
@@ -88,7 +92,7 @@ class Kubeconform:
         assert report["summary"]["skipped"] == 0, "something was skipped"
         assert report["summary"]["valid"] > 0 or report["resources"], "there is nothing to look at"
         return [
-            (one["status"], f"{pathlib.Path(one['filename']).name} {one['kind']}/{one['name']}", one["msg"])
+            (one["status"], f"{below(folder, one['filename'])} {one['kind']}/{one['name']}", one["msg"])
             for one in report["resources"]
         ]
 
@@ -111,25 +115,26 @@ class KubeScore:
     def findings(self, folder):
         found = []
         # Together, since policies and budgets are looked up by what they select.
-        for environment in sorted({path.stem.split("-", 1)[1] for path in folder.glob("*.yaml")}):
+        for environment in sorted(path for path in folder.iterdir()):
             answer = run(
                 *[tool("kube-score"), "score", "--output-format", "json", "--output-version", "v2"],
                 *["--kubernetes-version", f"v{render.KUBERNETES.rsplit('.', 1)[0]}"],
-                *sorted(folder.glob(f"*-{environment}.yaml")),
+                *sorted(environment.glob("*.yaml")),
             )
             assert answer.stdout.strip(), answer.stderr
             for one in json.loads(answer.stdout) or []:
                 for check in one["checks"] or []:
                     if check["grade"] < self.OK and not check["skipped"]:
                         comments = "; ".join(comment["summary"] for comment in check["comments"] or [])
-                        where = f"{environment} {one['object_name']}"
+                        where = f"{environment.name} {one['object_name']}"
                         found.append((check["check"]["id"], where, comments))
         return found
 
     def planted(self, folder):
         text = render.service("catalog", "production")
         assert "readinessProbe:" in text
-        (folder / "catalog-production.yaml").write_text(text.replace("readinessProbe:", "livenessProbe:", 1))
+        (folder / "production").mkdir()
+        (folder / "production/catalog.yaml").write_text(text.replace("readinessProbe:", "otherProbe:"))
         return [one for one in self.findings(folder) if one[0] == "pod-probes"]
 
 
@@ -146,14 +151,13 @@ class Checkov:
         results = report.get("results", {}).get("failed_checks", [])
         assert not report.get("summary", {}).get("parsing_errors"), "checkov cannot read something"
         return [
-            (one["check_id"], f"{pathlib.Path(one['file_path']).name} {one['resource']}", one["check_name"])
-            for one in results
+            (one["check_id"], f"{one['file_path'].strip('/')} {one['resource']}", one["check_name"]) for one in results
         ]
 
     def planted(self, folder):
         text = render.service("catalog", "production")
         assert "readOnlyRootFilesystem: true" in text
-        (folder / "catalog-production.yaml").write_text(text.replace("readOnlyRootFilesystem: true", ""))
+        (folder / "catalog.yaml").write_text(text.replace("readOnlyRootFilesystem: true", ""))
         return [one for one in self.findings(folder) if one[0] == "CKV_K8S_22"]
 
 
@@ -190,7 +194,8 @@ def main():
         rendered = pathlib.Path(temporary, "rendered")
         rendered.mkdir()
         for (name, where), text in render.everything().items():
-            (rendered / f"{name}-{where}.yaml").write_text(text)
+            (rendered / where).mkdir(exist_ok=True)
+            (rendered / where / f"{name}.yaml").write_text(text)
         for kind in (Kubeconform, Helm, Unittest, KubeScore, Checkov, Actionlint):
             began, linter = time.monotonic(), kind()
             found = linter.findings(rendered)

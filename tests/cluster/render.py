@@ -62,9 +62,13 @@ def overlay(name):
     return output([tool("kustomize"), "build", str(OVERLAYS / name)])
 
 
+def argocd():
+    return output([tool("kustomize"), "build", str(ROOT / "argocd")])
+
+
 def everything():
-    """All of it, by (service or `k8s`, environment or overlay)."""
-    rendered = {("k8s", name): overlay(name) for name in overlays()}
+    """All of it, by (service, `k8s` or `argocd`, environment or overlay)."""
+    rendered = {("k8s", name): overlay(name) for name in overlays()} | {("argocd", "cluster"): argocd()}
     for environment in environments():
         for name in services():
             rendered[name, environment] = service(name, environment)
