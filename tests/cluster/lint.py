@@ -179,17 +179,32 @@ class Actionlint:
         return self.findings(None, workflow)
 
 
-def exceptions():
-    with open(HERE / "exceptions.tsv", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    assert len(rows) <= EXCEPTIONS_MAX, f"{len(rows)} exceptions, {EXCEPTIONS_MAX} are allowed"
-    for row in rows:
-        assert len(row["reason"] or "") > 20, f"{row['linter']} {row['rule']} has no reason"
-    return {(row["linter"], row["rule"]): row["reason"] for row in rows}
+class Exceptions:
+    """Findings that are not wanted: of a rule, in a place or everywhere, and with these words alone."""
+
+    def __init__(self):
+        with open(HERE / "exceptions.tsv", encoding="utf-8") as file:
+            self.rows = list(csv.DictReader(file, delimiter="\t"))
+        assert len(self.rows) <= EXCEPTIONS_MAX, f"{len(self.rows)} exceptions, {EXCEPTIONS_MAX} are allowed"
+        for row in self.rows:
+            assert len(row["reason"] or "") > 20, f"{row['linter']} {row['rule']} has no reason"
+        self.used = set()
+
+    def excuse(self, linter, finding):
+        rule, where, text = finding
+        for number, row in enumerate(self.rows):
+            fits = (row["linter"], row["rule"]) == (linter, rule) and row["place"] in ("*", where.split()[0])
+            if fits and set(text.split("; ")) == {row["words"]}:
+                self.used.add(number)
+                return True
+        return False
+
+    def unused(self):
+        return [f"{row['linter']} {row['rule']}" for number, row in enumerate(self.rows) if number not in self.used]
 
 
 def main():
-    excused, used, failed = exceptions(), set(), []
+    exceptions, failed = Exceptions(), []
     with tempfile.TemporaryDirectory() as temporary:
         rendered = pathlib.Path(temporary, "rendered")
         rendered.mkdir()
@@ -199,8 +214,7 @@ def main():
         for kind in (Kubeconform, Helm, Unittest, KubeScore, Checkov, Actionlint):
             began, linter = time.monotonic(), kind()
             found = linter.findings(rendered)
-            used |= {(linter.name, rule) for rule, _, _ in found}
-            left = sorted({one for one in found if (linter.name, one[0]) not in excused})
+            left = [one for one in found if not exceptions.excuse(linter.name, one)]
             for rule, where, text in left:
                 print(f"  {linter.name} {rule}: {where}: {text}")
             planted = pathlib.Path(temporary, linter.name)
@@ -214,8 +228,8 @@ def main():
             print(
                 f"{linter.name:14} {len(left)} findings, {len(found) - len(left)} excused, {seconds:.1f} s", flush=True
             )
-    for linter, rule in sorted(set(excused) - used):
-        print(f"  the exception {linter} {rule} excuses nothing")
+    for unused in exceptions.unused():
+        print(f"  the exception {unused} excuses nothing")
         failed.append("exceptions")
     assert not failed, f"findings: {', '.join(failed)}"
 
