@@ -114,14 +114,14 @@ def with_digest(service, seed):
     return render.service(service, ENVIRONMENT, "--set", f"image.digest={digest(seed)}")
 
 
-def worker(*options):
+def worker():
     """What `new service --worker` writes, as a release."""
     template = (ROOT / "cli/templates/worker/values.yaml").read_text()
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as values:
         values.write(template.replace("@name@", WORKER))
         values.flush()
         files = [values.name, render.CHARTS / "environments" / f"{ENVIRONMENT}.yaml"]
-        return render.chart(WORKER, ENVIRONMENT, files, "--set", f"image.digest={digest('aa')}", *options)
+        return render.chart(WORKER, ENVIRONMENT, files, "--set", f"image.digest={digest('aa')}")
 
 
 def comes_up(cluster, metrics):
@@ -231,7 +231,7 @@ def waits_for_a_zone(cluster, metrics):
     zones = cluster.zones(WORKER)
     assert max(zones.values()) - zones["c"] <= 1, zones
     # As in dev, where a crowd is better than nobody.
-    cluster.apply(worker("--set", "environment.zones=ScheduleAnyway"))
+    cluster.apply(worker().replace("DoNotSchedule", "ScheduleAnyway"))
     cluster.settled(WORKER, 12)
     crowded = cluster.zones(WORKER)
     assert crowded["c"] == 0, crowded

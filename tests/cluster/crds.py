@@ -1,7 +1,8 @@
 """Definitions of the custom resources that charts and clusters use: crds/README.md says which come from where.
 
 Those that are published lie in Go modules, of which nothing is compiled. `homeward cluster tools` copies them
-beside the tools, from modules of the versions and sums written here. The others are crds/*.yaml.
+beside the tools, from modules of the versions and sums written here: those of kinds that we use, since an API
+server takes half a second of a core for each. The others are crds/*.yaml.
 """
 
 import json
@@ -17,27 +18,33 @@ OURS = pathlib.Path(__file__).resolve().parent / "crds"
 PUBLISHED = {
     "sigs.k8s.io/gateway-api@v1.4.1": (
         "h1:NPxFutNkKNa8UfLd2CMlEuhIPMQgDQ6DXNKG9sHbJU8=",
-        "config/crd/standard/gateway.networking.k8s.io_*s.yaml",
+        "config/crd/standard/gateway.networking.k8s.io_{}.yaml",
+        ["gatewayclasses", "gateways", "grpcroutes", "httproutes"],
     ),
     "github.com/kedacore/keda/v2@v2.21.0": (
         "h1:R6z2HZvstK4RLUMxroNACzBj74xGxt3kG59b5Xc+Xps=",
-        "config/crd/bases/keda.sh_*.yaml",
+        "config/crd/bases/keda.sh_{}.yaml",
+        ["scaledobjects", "triggerauthentications"],
     ),
     "github.com/prometheus-operator/prometheus-operator@v0.85.0": (
         "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",
-        "example/prometheus-operator-crd/monitoring.coreos.com_*.yaml",
+        "example/prometheus-operator-crd/monitoring.coreos.com_{}.yaml",
+        ["podmonitors", "prometheusrules", "servicemonitors"],
     ),
     "github.com/argoproj/argo-cd/v3@v3.5.7": (
         "h1:Xm1BF+I5OgDKUG3SDK49vn2/Y5AMyaNVko+/JT08gj0=",
-        "manifests/crds/*-crd.yaml",
+        "manifests/crds/{}-crd.yaml",
+        ["application", "applicationset", "appproject"],
     ),
     "github.com/external-secrets/external-secrets@v1.3.2": (
         "h1:u2J8RjlHIeF0oZCqtl92adI/uZWUwOesJIDkfql6LqQ=",
-        "config/crds/bases/external-secrets.io_*.yaml",
+        "config/crds/bases/external-secrets.io_{}.yaml",
+        ["clustersecretstores", "externalsecrets", "pushsecrets", "secretstores"],
     ),
     "github.com/cert-manager/cert-manager@v1.21.2": (
         "h1:UWgoYM+KLNtRlqmoWOKjKBOBUPVHeepQ6/ac3ERJW68=",
-        "deploy/crds/cert-manager.io_*.yaml",
+        "deploy/crds/cert-manager.io_{}.yaml",
+        ["certificates", "clusterissuers"],
     ),
 }
 
@@ -50,7 +57,7 @@ def collect(_name, _cache):
     unfinished = folder().with_name(f"{folder().name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
-    for module, (expected, pattern) in PUBLISHED.items():
+    for module, (expected, path, names) in PUBLISHED.items():
         answer = subprocess.run(
             # Outside of any module, so that the version asked for is the version given.
             ["go", "mod", "download", "-json", module],
@@ -61,9 +68,10 @@ def collect(_name, _cache):
         )
         found = json.loads(answer.stdout)
         assert found["Sum"] == expected, f"{module} has the sum {found['Sum']} instead of {expected}"
-        for path in sorted(pathlib.Path(found["Dir"]).glob(pattern)):
+        for name in names:
+            definition = pathlib.Path(found["Dir"], path.format(name))
             # Modules are read-only; a copy need not be.
-            (unfinished / path.name).write_bytes(path.read_bytes())
+            (unfinished / definition.name).write_bytes(definition.read_bytes())
     unfinished.rename(folder())
 
 

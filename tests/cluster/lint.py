@@ -6,6 +6,7 @@ nothing.
 
 import csv
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -23,8 +24,8 @@ import go  # noqa: E402  (beside the end-to-end tests)
 EXCEPTIONS_MAX = 5
 
 
-def run(*command, stdin=None):
-    return subprocess.run([str(part) for part in command], input=stdin, capture_output=True, text=True)
+def run(*command, **variables):
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, env=os.environ | variables)
 
 
 def below(folder, path):
@@ -145,7 +146,8 @@ class Checkov:
 
     def findings(self, folder):
         command = [tool("checkov"), "--directory", folder, "--framework", "kubernetes", "--compact", "--quiet"]
-        answer = run(*command, "--output", "json", "--skip-download")
+        # It would see nothing below a folder like .homeward.
+        answer = run(*command, "--output", "json", "--skip-download", CKV_IGNORE_HIDDEN_DIRECTORIES="false")
         assert answer.stdout.strip(), answer.stderr
         report = json.loads(answer.stdout)
         results = report.get("results", {}).get("failed_checks", [])
