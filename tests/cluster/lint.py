@@ -146,8 +146,10 @@ class Checkov:
 
     def findings(self, folder):
         command = [tool("checkov"), "--directory", folder, "--framework", "kubernetes", "--compact", "--quiet"]
-        # It would see nothing below a folder like .homeward.
-        answer = run(*command, "--output", "json", "--skip-download", CKV_IGNORE_HIDDEN_DIRECTORIES="false")
+        with tempfile.TemporaryDirectory() as left_behind:
+            # It would see nothing below a folder like .homeward.
+            variables = {"CKV_IGNORE_HIDDEN_DIRECTORIES": "false", "TMPDIR": left_behind}
+            answer = run(*command, "--output", "json", "--skip-download", **variables)
         assert answer.stdout.strip(), answer.stderr
         report = json.loads(answer.stdout)
         results = report.get("results", {}).get("failed_checks", [])
