@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use platform_contract::PlatformReason;
@@ -111,7 +111,9 @@ impl tower::Service<Request<Body>> for Channel {
         let path = request.uri().path();
         let call = shared.metrics.begin(shared.name, path, context);
         Box::pin(async move {
-            match tokio::time::timeout_at(until, shared.send(request, until)).await {
+            let sent = shared.send(request, until);
+            let answered = async { sent.await.and_then(|response| shared.by_service(response)) };
+            match tokio::time::timeout_at(until, answered).await {
                 Ok(Ok(response)) => Ok(shared.received(response, until, call)),
                 Ok(Err(status)) => {
                     call.end(status.code());
@@ -221,6 +223,22 @@ impl Shared {
             .path_and_query(path)
             .build()
             .map_err(crate::error::internal)
+    }
+
+    /// The response, unless a proxy on the way has answered by itself that it found nobody or has enough: in
+    /// HTTP, with a text that is no message.
+    fn by_service(&self, response: Response<Incoming>) -> Result<Response<Incoming>, Status> {
+        let is_proxys = matches!(
+            response.status(),
+            StatusCode::TOO_MANY_REQUESTS
+                | StatusCode::BAD_GATEWAY
+                | StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::GATEWAY_TIMEOUT
+        );
+        if is_proxys && !response.headers().contains_key(Status::GRPC_STATUS) {
+            return Err(unavailable(self.name, response.status()));
+        }
+        Ok(response)
     }
 
     fn received(

@@ -88,6 +88,8 @@ enum Peer {
     Babbles,
     /// Says that it takes no streams any more, after it got the first.
     GoesAway,
+    /// Is a proxy that says so in HTTP, and in words.
+    FindsNobody,
     Silent,
 }
 
@@ -111,6 +113,14 @@ async fn peer(peer: Peer) -> (SocketAddr, Arc<AtomicUsize>) {
                         Peer::Dies => return,
                         Peer::GoesAway => connection.abrupt_shutdown(Reason::NO_ERROR),
                         Peer::Silent => kept.push((request, respond)),
+                        Peer::FindsNobody => {
+                            let response = Response::builder()
+                                .status(503)
+                                .header("content-type", "text/html");
+                            let response = response.body(()).unwrap();
+                            let mut body = respond.send_response(response, false).unwrap();
+                            body.send_data(Bytes::from("<h1>503</h1>"), true).unwrap();
+                        }
                         Peer::Babbles => {
                             let response = Response::builder()
                                 .header("content-type", "application/grpc")
@@ -283,6 +293,7 @@ async fn what_may_have_reached_a_handler_is_not_repeated() {
         Peer::Resets(Reason::CANCEL),
         Peer::Resets(Reason::INTERNAL_ERROR),
         Peer::Dies,
+        Peer::FindsNobody,
     ] {
         let (broken, streams) = peer(kind).await;
         let client = client(&[broken]);
