@@ -235,7 +235,11 @@ def show(report, result, cluster, resets):
         f"  {len(result['feeds'])} feeds: {counts['messages']} messages, {counts['resumed']} resumptions,"
         f" {counts['again']} of them by the user, {resets} resets"
     )
-    print(f"  {len(ends)} pods have left, the slowest {max(ends):.1f} s after SIGTERM", flush=True)
+    ready = min(deployment.least_ready for deployment in cluster.deployments.values())
+    print(
+        f"  {len(ends)} pods have left, the slowest {max(ends):.1f} s after SIGTERM;"
+        f" never fewer than {ready} of {REPLICAS} pods were ready"
+    )
 
 
 def whole(cluster, urls, offers, count):
@@ -256,10 +260,14 @@ def whole(cluster, urls, offers, count):
         result = told(following, versions=versions, changes=0)
     wrong, resets = books.feeds(result, report["votes"])
     show(report, result, cluster, resets)
-    print(f"  requests by key since the change: {', '.join(map(str, taken.values()))}", flush=True)
+    kept, new = taken.values()
+    print(f"  since the keys have changed, {kept} requests with the old one and {new} with the new one", flush=True)
     wrong = books.failures(report) + cluster.wrong() + books.votes(report["votes"]) + wrong[:5]
     wrong += books.proxied(cluster.proxy)
     wait_until(lambda: books.heard(cluster.infrastructure), "consumers know what there is to know", 60)
+    print(f"  {sum(versions.values())} votes, each an event that its consumer has heard of", flush=True)
+    if not wrong:
+        books.faults_are_noticed(result["feeds"][0], report["votes"][result["feeds"][0]["offer"]])
     # Without these the run would show nothing.
     if result["count"]["resumed"] < count * FEEDS:
         wrong.append(f"{result['count']['resumed']} resumptions are too few to show anything")
@@ -276,7 +284,22 @@ def without_hook(cluster, urls, offers):
         deployment.remove(deployment.pods[0], deployment.terms._replace(pre_stop=0))
         deployment.settle()
         count = wait_until(lambda: sum(told(asking, report=True)["failed"].values()), "requests fail", 20)
-    print(f"  without a preStop hook {count} requests failed before the first was looked for", flush=True)
+    assert cluster.proxy.faults(), "the proxy has seen nothing of it"
+    print(f"  without a preStop hook {count} requests fail", flush=True)
+
+
+def killed(cluster):
+    """A pod that is killed is missed, and not taken for one that has left in order."""
+    deployment = cluster.deployments["recommendations"]
+    pod = deployment.pods[0]
+    pod.process.kill()
+    pod.process.wait()
+    deployment.probe()
+    deployment.add()
+    deployment.remove(pod)
+    deployment.settle()
+    assert len(deployment.wrong) == 2, deployment.wrong
+    print("  a pod that is killed is noticed", flush=True)
 
 
 def main():
@@ -300,7 +323,9 @@ def main():
         print(f"  all is there after {time.monotonic() - began:.0f} s", flush=True)
         wrong = whole(cluster, urls, offers, options.restarts)
         if not wrong:
+            books.loss_is_noticed(infrastructure)
             without_hook(cluster, urls, offers)
+            killed(cluster)
     books.close(wrong)
 
 

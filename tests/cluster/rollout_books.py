@@ -35,6 +35,15 @@ def gap(feed, tallies):
     return None if known == len(tallies) else f"it ends with version {known} of {len(tallies)}"
 
 
+def faults_are_noticed(feed, tallies):
+    """A message that is lost, repeated or swapped with the next is found."""
+    received = feed["received"]
+    first, second = received[1], received[2]
+    for planted in ([second], [first, first, second], [second, first]):
+        faulty = feed | {"received": [received[0], *planted, *received[3:]]}
+        assert gap(faulty, tallies), f"{planted} is taken for whole"
+
+
 def feeds(result, votes):
     """What is wrong with the feeds, and how often a snapshot stood for what was missed."""
     wrong = []
@@ -53,6 +62,13 @@ def votes(answered):
         if versions != list(range(1, len(versions) + 1)):
             wrong.append(f"hole in the versions of {offer}: {versions[:5]} ... {versions[-5:]}")
     return wrong
+
+
+def loss_is_noticed(infrastructure):
+    """A vote that a consumer has not heard of is missed."""
+    database = f"{PREFIX}_recommendations"
+    infrastructure.sql("UPDATE tallies SET version = version - 1 WHERE version > 0", database)
+    assert not heard(infrastructure), "votes that were not heard of are not missed"
 
 
 def heard(infrastructure):
