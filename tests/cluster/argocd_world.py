@@ -44,7 +44,7 @@ class Operators:
         for path in REPORTING:
             # A definition is established a moment before it is served.
             wait_until(lambda: self.plane.exchange("GET", f"/apis/{path}")[0] == 200, f"{path} is served")
-            self.watches.enter_context(self.plane.watch(f"/apis/{path}", self._seen(path)))
+            self.watches.enter_context(self.plane.watch(f"/apis/{path}?allowWatchBookmarks=true", self._seen(path)))
         return self
 
     def __exit__(self, *_):
@@ -58,13 +58,15 @@ class Operators:
 
     def _seen(self, path):
         def seen(change, found):
+            # A bookmark only keeps the connection.
+            if change in ("BOOKMARK", "DELETED"):
+                return
             with self.lock:
                 for name, holds in self.held.items():
                     if holds(found):
                         self.waiting[name][found["metadata"]["uid"]] = (path, found)
                         return
-            if change != "DELETED":
-                self._report(path, found)
+            self._report(path, found)
 
         return seen
 
