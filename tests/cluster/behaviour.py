@@ -6,7 +6,6 @@ seconds), and that pods are objects of kwok. Everything else is what helm render
 
 import contextlib
 import re
-import tempfile
 import time
 
 import crds
@@ -15,14 +14,13 @@ from admission import make
 from control_plane import BAD, ZONES, ControlPlane
 from metrics import NAME, Metrics
 from processes import wait_until
-from tools import ROOT
 
 ENVIRONMENT = "production"
 NAMESPACE = render.namespace(ENVIRONMENT)
+WORKER = render.WORKER
 DESIRED = 3
 PROGRESS = 8
 NODES = 6
-WORKER = "sorter"
 
 
 class Cluster:
@@ -106,29 +104,15 @@ class Cluster:
         return self.plane.exchange("POST", self.path("pods", name, "eviction"), body)[0]
 
 
-def digest(seed):
-    return f"sha256:{seed * (64 // len(seed))}"
-
-
 def with_digest(service, seed):
-    return render.service(service, ENVIRONMENT, "--set", f"image.digest={digest(seed)}")
-
-
-def worker():
-    """What `new service --worker` writes, as a release."""
-    template = (ROOT / "cli/templates/worker/values.yaml").read_text()
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as values:
-        values.write(template.replace("@name@", WORKER))
-        values.flush()
-        files = [values.name, render.CHARTS / "environments" / f"{ENVIRONMENT}.yaml"]
-        return render.chart(WORKER, ENVIRONMENT, files, "--set", f"image.digest={digest('aa')}")
+    return render.service(service, ENVIRONMENT, "--set", f"image.digest={render.digest(seed)}")
 
 
 def comes_up(cluster, metrics):
     """Every service has its replicas, in all zones, before anybody can say how busy it is."""
     for service in render.services():
         cluster.apply(render.service(service, ENVIRONMENT))
-    cluster.apply(worker())
+    cluster.apply(render.worker(ENVIRONMENT))
     for service in [*render.services(), WORKER]:
         cluster.settled(service, DESIRED)
         assert cluster.zones(service) == dict.fromkeys(ZONES, 1), f"{service}: {cluster.zones(service)}"
@@ -148,7 +132,7 @@ def rolls_out(cluster, metrics):
         cluster.settled("catalog", DESIRED)
         lowest = min(ready)
     images = {pod["spec"]["containers"][0]["image"].split("@")[1] for pod in cluster.pods("catalog")}
-    assert images == {digest("ab")}, images
+    assert images == {render.digest("ab")}, images
     assert lowest >= DESIRED, f"only {lowest} endpoints were ready"
 
     # The same count, where the strategy is another: it can be red.
@@ -219,7 +203,7 @@ def scales(cluster, metrics):
 
 def waits_for_a_zone(cluster, metrics):
     """With a zone closed, what would crowd the others waits for it."""
-    cluster.apply(worker())
+    cluster.apply(render.worker(ENVIRONMENT))
     cluster.cordon("c", True)
     metrics.external["events_lag"] = 12000
 
@@ -231,12 +215,12 @@ def waits_for_a_zone(cluster, metrics):
     zones = cluster.zones(WORKER)
     assert max(zones.values()) - zones["c"] <= 1, zones
     # As in dev, where a crowd is better than nobody.
-    cluster.apply(worker().replace("DoNotSchedule", "ScheduleAnyway"))
+    cluster.apply(render.worker(ENVIRONMENT).replace("DoNotSchedule", "ScheduleAnyway"))
     cluster.settled(WORKER, 12)
     crowded = cluster.zones(WORKER)
     assert crowded["c"] == 0, crowded
     cluster.cordon("c", False)
-    cluster.apply(worker())
+    cluster.apply(render.worker(ENVIRONMENT))
     cluster.settled(WORKER, 12)
     return f"{waits} of 12 waited; none where a zone is only wished for"
 

@@ -7,6 +7,7 @@ everything()                       {("catalog", "dev"): text, ("k8s", "dev"): te
 
 import pathlib
 import subprocess
+import tempfile
 
 from tools import ROOT, tool
 
@@ -14,6 +15,9 @@ CHARTS = ROOT / "charts"
 CHART = CHARTS / "service"
 OVERLAYS = ROOT / "k8s" / "overlays"
 KUBERNETES = "1.34.4"
+WORKER = "sorter"
+# Said by a cluster in which KEDA is installed.
+KEDA = ("--api-versions", "keda.sh/v1alpha1")
 
 
 def services():
@@ -58,6 +62,21 @@ def chart(name, environment, files, *options):
     )
 
 
+def worker(environment, *options, name=WORKER):
+    """A release of what `new service --worker` writes: of our own services none is a worker."""
+    template = (ROOT / "cli/templates/worker/values.yaml").read_text()
+    with tempfile.TemporaryDirectory() as folder:
+        written = pathlib.Path(folder, "values.yaml")
+        written.write_text(template.replace("@name@", name))
+        files = [written, CHARTS / "environments" / f"{environment}.yaml"]
+        return chart(name, environment, files, "--set", f"image.digest={digest('aa')}", *options)
+
+
+def digest(seed):
+    """One that nothing has, told from others by what it begins with."""
+    return f"sha256:{seed * (64 // len(seed))}"
+
+
 def overlay(name):
     return output([tool("kustomize"), "build", str(OVERLAYS / name)])
 
@@ -72,6 +91,8 @@ def everything():
     for environment in environments():
         for name in services():
             rendered[name, environment] = service(name, environment)
+        rendered["worker", environment] = worker(environment)
+        rendered["worker-with-keda", environment] = worker(environment, *KEDA, name="other")
     return rendered
 
 
