@@ -29,6 +29,7 @@ pub(crate) enum Need {
     Kcat,
     Chromium,
     Go,
+    Haproxy,
 }
 
 impl Need {
@@ -68,6 +69,7 @@ impl Need {
             Self::Kcat => "kcat",
             Self::Chromium => "Chromium",
             Self::Go => "Go 1.19 or later",
+            Self::Haproxy => "HAProxy",
         }
     }
 
@@ -86,6 +88,7 @@ impl Need {
             Self::Kcat => &["kcat"],
             Self::Chromium => &["chromium"],
             Self::Go => &["golang-go"],
+            Self::Haproxy => &["haproxy"],
         }
     }
 
@@ -105,6 +108,8 @@ impl Need {
             Self::Kcat => in_path("kcat"),
             Self::Chromium => in_path("chromium"),
             Self::Go => in_path("go"),
+            // Not everybody has that folder in PATH.
+            Self::Haproxy => in_path("haproxy") || Path::new("/usr/sbin/haproxy").is_file(),
         }
     }
 }

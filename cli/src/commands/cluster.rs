@@ -13,6 +13,7 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 
 use crate::{
+    cargo::{self, Targets},
     checkout::Checkout,
     commands::test::{Session, python_for},
     os::{
@@ -20,7 +21,8 @@ use crate::{
         signals::wait_until,
     },
     packages::{self, Need},
-    stack::supervisor,
+    progress::Progress,
+    stack::{kafka, supervisor},
 };
 
 const MINUTES_MAX: u64 = 5;
@@ -95,6 +97,7 @@ fn test(checkout: &Checkout, args: &Args) -> anyhow::Result<ExitCode> {
         );
     }
     packages::ensure(Need::FOR_TEST)?;
+    packages::ensure(&[Need::Haproxy])?;
     let folder = checkout.folder("cluster");
     folder.make()?;
     let Some(_lock) = supervisor::lock(&folder)? else {
@@ -107,8 +110,25 @@ fn test(checkout: &Checkout, args: &Args) -> anyhow::Result<ExitCode> {
 
 fn parts(session: &mut Session<'_>, only: &[Part]) -> anyhow::Result<()> {
     let python = python_for(session)?;
+    let wanted = |part: &Part| only.is_empty() || only.contains(part);
+    if wanted(&Part::Rollout) {
+        // As `up` does, which would take its time of that of the part.
+        session.stage("build", |session| {
+            let mut progress = Progress::new();
+            kafka::ensure(session.checkout, &session.stop, &mut progress)?;
+            let built = cargo::build(
+                session.checkout,
+                Targets::Programs,
+                &[],
+                &session.stop,
+                &mut progress,
+            );
+            progress.finish();
+            built.map(drop)
+        })?;
+    }
     for part in Part::value_variants() {
-        if only.is_empty() || only.contains(part) {
+        if wanted(part) {
             session.stage(&part.name(), |session| bounded(session, &python, *part))?;
         }
     }
