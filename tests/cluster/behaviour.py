@@ -53,7 +53,7 @@ class Cluster:
         conditions = self.deployment(service)["status"].get("conditions", [])
         return next((one for one in conditions if one["type"] == kind), {})
 
-    def settled(self, service, replicas, seconds=60):
+    def settled(self, service, replicas, seconds=100):
         """All replicas, and only those, are of the newest template and serve."""
 
         def now():
