@@ -19,7 +19,7 @@ use crate::{checkout::Checkout, stack::describe};
 use archive::Tree;
 use layout::{About, Image};
 
-/// On a node, unpacked.
+/// What a registry keeps and a node fetches.
 const BYTES_MAX: usize = 15_000_000;
 /// Nobody's: Kubernetes wants a number to know that it is not root.
 const USER: &str = "65532:65532";
@@ -69,9 +69,9 @@ pub(crate) fn of(checkout: &Checkout, programs: &Path, service: &str) -> anyhow:
 
 /// Fails for an image that has become too large.
 pub(crate) fn judge(service: &str, image: &Image) -> anyhow::Result<()> {
-    if image.unpacked > BYTES_MAX {
-        let (has, may) = (mb(image.unpacked), mb(BYTES_MAX));
-        bail!("the image of {service} has {has} MB; {may} are allowed");
+    if image.compressed > BYTES_MAX {
+        let (has, may) = (mb(image.compressed), mb(BYTES_MAX));
+        bail!("the image of {service} has {has} MB compressed; {may} are allowed");
     }
     Ok(())
 }
@@ -140,17 +140,17 @@ mod tests {
 
     #[test]
     fn an_image_may_be_as_large_as_the_limit_and_no_larger() {
-        let image = |unpacked| Image {
+        let image = |compressed| Image {
             digest: String::new(),
-            compressed: 0,
-            unpacked,
+            compressed,
+            unpacked: 0,
             archive: Vec::new(),
         };
         assert!(judge("catalog", &image(BYTES_MAX)).is_ok());
         let error = judge("catalog", &image(BYTES_MAX + 100_000)).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the image of catalog has 15.1 MB; 15.0 are allowed"
+            "the image of catalog has 15.1 MB compressed; 15.0 are allowed"
         );
     }
 
