@@ -7,7 +7,8 @@ becomes a service, within its project's rights, and goes with the file; that a p
 as it is open, namespace included; and who is told.
 
 What is other than in a cluster: argocd/repository.yaml names the repository, the code host and a shorter pause between
-looks; the chart waits for less than five minutes before it calls a rollout failed. No pod runs anything: one with a
+looks; the chart waits for less than five minutes before it calls a rollout failed; the test asks for a comparison after
+a push where the code host would. No pod runs anything: one with a
 bad digest fails as one that crashes. The operators of custom resources are played by argocd_world.py.
 """
 
@@ -22,6 +23,7 @@ from metrics import Metrics
 from processes import wait_until
 
 ENVIRONMENTS = ("dev", "staging", "production")
+REFRESH = "argocd.argoproj.io/refresh"
 APPLICATIONS = f"/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/applications"
 
 
@@ -41,6 +43,10 @@ def trouble(application):
     said += [operation.get("phase"), operation.get("message", "")[:300]]
     said += [condition["message"][:300] for condition in status.get("conditions", [])]
     return " | ".join(str(part) for part in said if part)
+
+
+def asked(application):
+    return REFRESH in application["metadata"].get("annotations", {})
 
 
 def good(application):
@@ -106,16 +112,24 @@ class Delivery:
                 seen[place][1].add(pod["metadata"]["uid"])
         return {place: what for place, what in seen.items() if place not in but}
 
-    def until_compared(self, since):
-        """Waits until Argo CD has compared every application once more, after a moment of its own clock."""
+    def look(self):
+        """Asks Argo CD to compare all with the repository, as the code host's webhook does after a push."""
+        for name in self.applications():
+            change = {"metadata": {"annotations": {REFRESH: "normal"}}}
+            self.plane.exchange("PATCH", f"{APPLICATIONS}/{name}", change, "application/merge-patch+json")
 
-        def compared(found):
-            return all(application["status"].get("reconciledAt", "") > since for application in found.values())
+    def until_compared(self):
+        self.look()
+        self.until(lambda found: not any(map(asked, found.values())), "everything was compared")
 
-        self.until(compared, f"all were compared after {since}")
+    def commit(self, message):
+        commit = self.repository.commit(message)
+        self.look()
+        return commit
 
-    def now(self):
-        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    def revert(self, commit):
+        self.repository.revert(commit)
+        self.look()
 
     # What is shown.
 
@@ -153,11 +167,11 @@ class Delivery:
     def one_digest_rolls_one_service(self):
         before, wanted = self.running("homeward-dev/catalog"), digest("1")
         self.repository.write("charts/digests/dev/catalog.yaml", image(wanted))
-        commit = self.repository.commit("A new catalog")
+        commit = self.commit("A new catalog")
         self.tells("dev-catalog runs", commit)
         status = self.deployment("catalog")["status"]
         assert self.runs("catalog", wanted) and status["updatedReplicas"] == status["readyReplicas"], "told too early"
-        self.until_compared(self.now())
+        self.until_compared()
         self.until_good(["dev-catalog"], "the new catalog is up")
         assert self.running("homeward-dev/catalog") == before, "something else was rolled, too"
         assert not self.receiver.heard("dev-identity runs", commit), "told of what did not change"
@@ -177,7 +191,7 @@ class Delivery:
         before = self.running()
         self.repository.write("charts/service/templates/broken.yaml", '{{ fail "this cannot be rendered" }}\n')
         self.repository.write("charts/digests/dev/catalog.yaml", image(digest("3")))
-        commit = self.repository.commit("A template that fails")
+        commit = self.commit("A template that fails")
 
         def shown(found):
             every = (found[name]["status"] for name in self.names(*self.services))
@@ -189,7 +203,7 @@ class Delivery:
         self.until(shown, "every application shows the error")
         assert self.running() == before, "something changed although nothing was rendered"
         self.tells("dev-catalog cannot be rendered", "this cannot be rendered")
-        self.repository.revert(commit)
+        self.revert(commit)
         self.until_good(self.names(*self.services), "everything is synced again")
         assert self.running() == before, "something changed although all is as it was"
 
@@ -197,7 +211,7 @@ class Delivery:
         before = self.running("homeward-dev/catalog")
         replicas = self.deployment("catalog")["status"]["readyReplicas"]
         self.repository.write("charts/digests/dev/catalog.yaml", image(f"sha256:{(BAD + '0' * 64)[:64]}"))
-        commit = self.repository.commit("A catalog that crashes")
+        commit = self.commit("A catalog that crashes")
 
         def degraded(found):
             return found["dev-catalog"]["status"]["health"]["status"] == "Degraded"
@@ -206,7 +220,7 @@ class Delivery:
         status = self.deployment("catalog")["status"]
         assert status["readyReplicas"] == replicas and status["unavailableReplicas"] > 0, status
         self.tells("dev-catalog is degraded", commit)
-        self.repository.revert(commit)
+        self.revert(commit)
         wait_until(lambda: self.runs("catalog", digest("1")), "the digest before it is back")
         self.until_good(["dev-catalog"], "the catalog is healed")
         assert self.running("homeward-dev/catalog") == before, "something else was rolled, too"
@@ -222,7 +236,7 @@ class Delivery:
         work.write(
             "charts/service/templates/role.yaml", f'{{{{ if eq .Values.name "movers" }}}}\n{role}{{{{ end }}}}\n'
         )
-        work.commit("A service that wants too much")
+        self.commit("A service that wants too much")
 
         def refused(found):
             return "not permitted in project services" in trouble(found.get("dev-movers", {}))
@@ -232,11 +246,11 @@ class Delivery:
         place = "/apis/apps/v1/namespaces/homeward-dev/deployments/movers"
         assert not self.exists(place), "part of what was refused was applied"
         work.git("rm", "-q", "charts/service/templates/role.yaml")
-        work.commit("What it needs")
+        self.commit("What it needs")
         self.until_good(self.names("movers"), "the new service is up in every environment")
         assert self.exists(place)
         work.git("rm", "-q", *(name.format("movers") for name in files))
-        work.commit("No movers")
+        self.commit("No movers")
         self.until(lambda found: not set(self.names("movers")) & set(found), "the applications are gone")
         kinds = "deployments,replicasets,services,serviceaccounts,networkpolicies,externalsecrets,hpa,pdb"
         left = self.plane.kubectl("get", kinds, "-A", "-l", "app.kubernetes.io/name=movers", "-o", "name").stdout
@@ -293,7 +307,7 @@ class Delivery:
     def replicas_are_left_to_the_scaler(self):
         self.metrics.cpu["catalog"] = 10000
         wait_until(lambda: self.deployment("catalog")["status"].get("readyReplicas") == 3, "the catalog is scaled")
-        self.until_compared(self.now())
+        self.until_compared()
         self.until_good(["dev-catalog"], "nobody minds the replicas")
         assert self.deployment("catalog")["spec"]["replicas"] == 3, "the replicas were taken away again"
 

@@ -144,7 +144,7 @@ class ArgoCD:
             "application-controller",
             *("--repo-server", repo_server, "--repo-server-plaintext", "--redis", redis, *self._cluster()),
             *("--metrics-port", free_port()),
-            *("--app-resync", 5, "--app-resync-jitter", 0, "--self-heal-timeout-seconds", 1),
+            *("--app-resync", 30, "--app-resync-jitter", 0, "--self-heal-timeout-seconds", 1),
             # Else an error of rendering shows after three minutes.
             *("--repo-error-grace-period-seconds", 0),
         )
