@@ -6,6 +6,7 @@ use std::sync::Arc;
 use platform::Runtime;
 use platform::config::SealArgs;
 use platform::sealed::Sealer;
+use platform_contract::Event as _;
 use platform_db::{Db, DbArgs};
 use platform_events::{Consumer, Handle, Kafka, KafkaArgs, Meta};
 use sqlx::PgConnection;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         return code;
     }
     platform::App::<Config>::new("bench")
+        .events(EVENTS, &[ThingCounted::TOPIC])
         .command("migrate", "Applies the migrations.", migrate)
         .command_with("write", "Publishes events.", write)
         .command_with("outbox", "Measures the outbox.", outbox::run)

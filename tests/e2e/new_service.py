@@ -147,7 +147,8 @@ def refusals(workshop):
     before = files()
     for arguments, why in [
         ("catalog", "exists already"),
-        ("bff --entity pet", "is built here"),
+        ("bff --entity pet", "charts/values/bff.yaml exists already"),
+        ("bench --entity pet", "is built here"),
         ("Pets", "lower case"),
         ("ledger", "--entity account"),
         ("requests", "every service uses"),
