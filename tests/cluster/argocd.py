@@ -307,9 +307,12 @@ class Delivery:
     def replicas_are_left_to_the_scaler(self):
         self.metrics.cpu["catalog"] = 10000
         wait_until(lambda: self.deployment("catalog")["status"].get("readyReplicas") == 3, "the catalog is scaled")
+        generation = self.deployment("catalog")["metadata"]["generation"]
         self.until_compared()
-        self.until_good(["dev-catalog"], "nobody minds the replicas")
-        assert self.deployment("catalog")["spec"]["replicas"] == 3, "the replicas were taken away again"
+        found = self.applications()["dev-catalog"]
+        assert found["status"]["sync"]["status"] == "Synced", f"the replicas are called drift: {trouble(found)}"
+        self.until_good(["dev-catalog"], "the catalog is as many as it should be")
+        assert self.deployment("catalog")["metadata"]["generation"] == generation, "somebody else set the replicas"
 
     def tells(self, *parts):
         wait_until(lambda: self.receiver.heard(*parts), lambda: f"{parts} among {self.receiver.texts}")
