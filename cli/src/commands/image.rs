@@ -47,7 +47,7 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> anyhow::Result<ExitCode> 
         same_twice(checkout, &services, service)?
     } else {
         let programs = build::programs(checkout, &services, None)?;
-        image::of(checkout, &programs, service)?
+        image::of(&programs, service)?
     };
     let output = args.output.clone().unwrap_or_else(|| {
         checkout
@@ -84,7 +84,7 @@ fn same_twice(checkout: &Checkout, services: &[String], service: &str) -> anyhow
         };
         remove()?;
         let image = build::programs(checkout, services, Some(&folder))
-            .and_then(|programs| image::of(checkout, &programs, service));
+            .and_then(|programs| image::of(&programs, service));
         remove()?;
         image
     };

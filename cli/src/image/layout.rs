@@ -27,8 +27,6 @@ pub(crate) struct About {
     pub(crate) environment: Vec<String>,
     pub(crate) ports: Vec<u16>,
     pub(crate) labels: BTreeMap<&'static str, String>,
-    /// RFC 3339.
-    pub(crate) created: String,
 }
 
 pub(crate) struct Image {
@@ -42,6 +40,9 @@ pub(crate) struct Image {
 }
 
 /// The same bytes for the same input. Objects are written in the order of their keys.
+///
+/// When it was made, and from which commit, is not in it: what has not changed keeps its digest,
+/// and its pods keep running. The provenance that is published beside it says both.
 pub(crate) fn image(about: &About, layer: &[u8]) -> io::Result<Image> {
     let mut tree = Tree::default();
     let mut compressed = 0;
@@ -94,8 +95,7 @@ fn config(about: &About, diff_id: &str) -> Value {
             "User": about.user,
             "WorkingDir": "/"
         },
-        "created": about.created,
-        "history": [{"created": about.created, "created_by": "homeward image"}],
+        "history": [{"created_by": "homeward image"}],
         "os": "linux",
         "rootfs": {"diff_ids": [diff_id], "type": "layers"}
     })
@@ -136,7 +136,6 @@ mod tests {
             environment: vec!["A=b".to_owned()],
             ports: vec![8081, 9090],
             labels: BTreeMap::from([("title", "catalog".to_owned())]),
-            created: "2026-01-02T03:04:05Z".to_owned(),
         }
     }
 
@@ -191,8 +190,8 @@ mod tests {
             text,
             "{\"architecture\":\"amd64\",\"config\":{\"Entrypoint\":[\"/catalog\"],\"Env\":[\"A=b\"],\
              \"ExposedPorts\":{\"8081/tcp\":{},\"9090/tcp\":{}},\"Labels\":{\"title\":\"catalog\"},\
-             \"User\":\"65532:65532\",\"WorkingDir\":\"/\"},\"created\":\"2026-01-02T03:04:05Z\",\
-             \"history\":[{\"created\":\"2026-01-02T03:04:05Z\",\"created_by\":\"homeward image\"}],\
+             \"User\":\"65532:65532\",\"WorkingDir\":\"/\"},\
+             \"history\":[{\"created_by\":\"homeward image\"}],\
              \"os\":\"linux\",\"rootfs\":{\"diff_ids\":[\"sha256:00\"],\"type\":\"layers\"}}"
         );
     }

@@ -4,18 +4,13 @@ pub(crate) mod archive;
 pub(crate) mod build;
 pub(crate) mod layout;
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context, bail};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
 
-use crate::{checkout::Checkout, stack::describe};
+use crate::stack::describe;
 use archive::Tree;
 use layout::{About, Image};
 
@@ -41,7 +36,7 @@ pub(crate) fn files(programs: &Path, service: &str) -> anyhow::Result<Vec<u8>> {
 }
 
 /// The image of a service that is built.
-pub(crate) fn of(checkout: &Checkout, programs: &Path, service: &str) -> anyhow::Result<Image> {
+pub(crate) fn of(programs: &Path, service: &str) -> anyhow::Result<Image> {
     let descriptions = describe::all(programs, &[service.to_owned()])?;
     let has = |port: &str| descriptions.iter().any(|one| one.has_port(port));
     let ports = PORTS.iter().filter(|(name, _)| has(name));
@@ -53,16 +48,10 @@ pub(crate) fn of(checkout: &Checkout, programs: &Path, service: &str) -> anyhow:
         // OpenSSL's own place is another.
         environment: vec![format!("SSL_CERT_FILE=/{CERTIFICATES}")],
         ports: ports.map(|(_, port)| *port).collect(),
-        labels: labels(checkout, service)?,
-        created: git(
-            checkout,
-            &[
-                "log",
-                "-1",
-                "--date=format-local:%Y-%m-%dT%H:%M:%SZ",
-                "--format=%cd",
-            ],
-        )?,
+        labels: BTreeMap::from([
+            ("org.opencontainers.image.licenses", "Apache-2.0".to_owned()),
+            ("org.opencontainers.image.title", service.to_owned()),
+        ]),
     };
     Ok(layout::image(&about, &files(programs, service)?)?)
 }
@@ -78,45 +67,6 @@ pub(crate) fn judge(service: &str, image: &Image) -> anyhow::Result<()> {
 
 pub(crate) fn mb(bytes: usize) -> String {
     format!("{:.1}", bytes as f64 / 1e6)
-}
-
-fn labels(checkout: &Checkout, service: &str) -> anyhow::Result<BTreeMap<&'static str, String>> {
-    let revision = git(
-        checkout,
-        &[
-            "describe",
-            "--always",
-            "--dirty",
-            "--abbrev=40",
-            "--exclude=*",
-        ],
-    )?;
-    let mut labels = BTreeMap::from([
-        ("org.opencontainers.image.licenses", "Apache-2.0".to_owned()),
-        ("org.opencontainers.image.revision", revision),
-        ("org.opencontainers.image.title", service.to_owned()),
-    ]);
-    // A folder on somebody's disk is no source for others.
-    let origin = git(checkout, &["config", "--get", "remote.origin.url"]).unwrap_or_default();
-    if origin.starts_with("https://") && !origin.contains('@') {
-        labels.insert("org.opencontainers.image.source", origin);
-    }
-    Ok(labels)
-}
-
-fn git(checkout: &Checkout, args: &[&str]) -> anyhow::Result<String> {
-    let output = Command::new("git")
-        .args(args)
-        .env("TZ", "UTC")
-        .current_dir(&checkout.root)
-        .stdin(Stdio::null())
-        .output()
-        .context("cannot run git")?;
-    if !output.status.success() {
-        let why = String::from_utf8_lossy(&output.stderr);
-        bail!("`git {}` failed: {}", args.join(" "), why.trim());
-    }
-    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
 /// The certificate authorities of the web, as PEM.

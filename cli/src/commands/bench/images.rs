@@ -20,7 +20,7 @@ pub(super) fn run(checkout: &Checkout) -> anyhow::Result<ExitCode> {
     for service in checkout.services()? {
         let program = fs::read(programs.join(&service))?;
         let compressed = layout::gzip(&program)?.len();
-        let image = image::of(checkout, &programs, &service)?;
+        let image = image::of(&programs, &service)?;
         let sizes = [program.len(), compressed, image.unpacked, image.compressed].map(mb);
         let _ = writeln!(table, "| {service} | {} |", sizes.join(" | "));
         images.push((service, image));
