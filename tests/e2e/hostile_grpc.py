@@ -330,6 +330,10 @@ def main():
     service = "/homeward.catalog.v1.CatalogService"
     get = f"{service}/GetOffer", messages.GetOfferRequest(offer_id=uuid_of(offers[0])).SerializeToString()
     large = messages.ListOffersRequest(page_size=100, filter=messages.OfferFilter(area=area)).SerializeToString()
+    host = urllib.parse.urlsplit(victim.address)
+    # Nothing, and half a greeting.
+    silent = [socket.create_connection((host.hostname, host.port), timeout=30) for _ in range(2)]
+    silent[1].sendall(b"PRI * HTTP/2.0")
     attacks = Attacks(victim, *get, page=(f"{service}/ListOffers", large))
 
     with Bystander(victim.address, *get) as bystander:
@@ -360,6 +364,10 @@ def main():
                 f"{bystander.answered - before} other calls, the slowest {bystander.slowest * 1000:.0f} ms",
                 flush=True,
             )
+    for connection in silent:
+        with connection:
+            assert connection.recv(1) == b"", "a word to whoever has not greeted"
+    print("  connections without a greeting are closed", flush=True)
     assert {service["pid"] for service in status()["services"]} == started, "a process was lost"
 
 

@@ -23,7 +23,7 @@ use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
 };
 use prometheus_client::{encoding::EncodeLabelSet, registry::Registry};
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -37,7 +37,10 @@ mod unread;
 
 use unread::Unread;
 
-const HEADER_READ_TIME_MAX: Duration = Duration::from_secs(10);
+/// For the head of a request, from the end of the one before: also how long a connection may idle.
+/// Load balancers keep idle connections for a minute (AWS), and must be the first to give one up:
+/// else a request meets its end half way.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(75);
 const HEADER_BYTES_MAX: usize = 32 << 10;
 const STREAMS_PER_CONNECTION_MAX: u32 = 200;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -121,7 +124,7 @@ async fn around(State(stack): State<Stack>, request: Request, next: Next) -> Res
             stack.limit,
             AssertUnwindSafe(next.run(request)).catch_unwind(),
         );
-        let mut response = match tokio::time::timeout(stack.limit, work).await {
+        let mut response = match timeout(stack.limit, work).await {
             Ok(Ok(response)) => response,
             // The panic itself was logged by the hook.
             Ok(Err(_)) => (
@@ -207,12 +210,27 @@ impl Labels {
     }
 }
 
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    connections: usize,
+    head_time: Duration,
+}
+
+impl Limits {
+    pub(crate) fn of(connections: usize) -> Self {
+        Self {
+            connections,
+            head_time: HEAD_TIME_MAX,
+        }
+    }
+}
+
 /// Serves until `drain`, then lets requests in flight finish until `abort`; what is left gets 503.
 /// Ends when every connection has.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
-    connections_max: usize,
+    limits: Limits,
     drain: CancellationToken,
     abort: CancellationToken,
 ) {
@@ -220,7 +238,7 @@ pub(crate) async fn serve(
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_READ_TIME_MAX)
+        .header_read_timeout(limits.head_time)
         .max_buf_size(HEADER_BYTES_MAX);
     builder
         .http2()
@@ -228,7 +246,7 @@ pub(crate) async fn serve(
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .max_header_list_size(HEADER_BYTES_MAX as u32)
         .keep_alive_interval(KEEP_ALIVE_INTERVAL);
-    let slots = Arc::new(Semaphore::new(connections_max));
+    let slots = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
 
@@ -253,15 +271,28 @@ pub(crate) async fn serve(
             }
         };
         let _ = stream.set_nodelay(true);
+        let asked = CancellationToken::new();
         let service = {
-            let (router, abort) = (router.clone(), abort.clone());
-            service_fn(move |request| answer(router.clone(), peer, request, abort.clone()))
+            let (router, abort, asked) = (router.clone(), abort.clone(), asked.clone());
+            service_fn(move |request| {
+                asked.cancel();
+                answer(router.clone(), peer, request, abort.clone())
+            })
         };
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let connection = graceful.watch(connection.into_owned());
+        // Until its first bytes tell the version of HTTP, no timer of hyper's runs.
+        let silent = async move {
+            if timeout(limits.head_time, asked.cancelled()).await.is_ok() {
+                std::future::pending::<()>().await;
+            }
+        };
         connections.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection broke");
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "connection broke");
+                },
+                () = silent => tracing::debug!("a connection without a request"),
             }
             drop(slot);
         });

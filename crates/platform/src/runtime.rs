@@ -103,7 +103,7 @@ impl Runtime {
         let server = http::serve(
             listener,
             router,
-            ADMIN_CONNECTIONS_MAX,
+            http::Limits::of(ADMIN_CONNECTIONS_MAX),
             never.clone(),
             never,
         );
@@ -271,7 +271,7 @@ impl Runtime {
             servers.spawn(http::serve(
                 listener,
                 router,
-                max,
+                http::Limits::of(max),
                 drain.clone(),
                 abort.clone(),
             ));

@@ -1,6 +1,7 @@
 //! Connections: accepted up to a limit, kept alive, drained.
 
 use std::convert::Infallible;
+use std::io::Cursor;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -22,8 +24,10 @@ use crate::config::GrpcArgs;
 /// A connection that says nothing for this long is asked whether it is still there.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection on which nothing is ever said is closed.
-const GREETING_MAX: Duration = Duration::from_secs(10);
+/// What every connection begins with (RFC 9113, 3.4), and how long it may take: no timer of hyper's
+/// runs until then.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const PREFACE_TIME_MAX: Duration = Duration::from_secs(10);
 /// After the end the last answers still have to be written.
 const FLUSH: Duration = Duration::from_millis(500);
 /// Out of file descriptors: trying again at once would only burn time.
@@ -91,15 +95,22 @@ async fn connection(
     drain: CancellationToken,
     abort: CancellationToken,
 ) {
-    let mut first = [0];
-    let greeted = tokio::time::timeout(GREETING_MAX, socket.peek(&mut first));
-    if !matches!(drain.run_until_cancelled(greeted).await, Some(Ok(Ok(1..)))) {
-        return;
-    }
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, "a connection was lost at once: {error}");
         return;
     }
+    let (mut reads, writes) = socket.into_split();
+    let mut preface = [0; PREFACE.len()];
+    let read = tokio::time::timeout(PREFACE_TIME_MAX, reads.read_exact(&mut preface));
+    if !matches!(drain.run_until_cancelled(read).await, Some(Ok(Ok(_)))) {
+        return;
+    }
+    if preface != *PREFACE {
+        // Bytes that nobody reads would turn the end of the connection into a reset.
+        let _ = reads.try_read(&mut [0; 4096]);
+        return;
+    }
+    let socket = tokio::io::join(Cursor::new(preface).chain(reads), writes);
     let source = Source::default();
     let service = service_fn(move |request| {
         let (stack, source) = (stack.clone(), source.clone());

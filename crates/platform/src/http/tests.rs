@@ -18,11 +18,21 @@ struct Server {
 }
 
 async fn server(router: Router) -> Server {
+    server_within(Limits::of(16), router).await
+}
+
+async fn server_within(limits: Limits, router: Router) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let (drain, abort) = (CancellationToken::new(), CancellationToken::new());
     let router = stack(router, LIMIT, &mut Registry::default());
-    let serving = tokio::spawn(serve(listener, router, 16, drain.clone(), abort.clone()));
+    let serving = tokio::spawn(serve(
+        listener,
+        router,
+        limits,
+        drain.clone(),
+        abort.clone(),
+    ));
     Server {
         addr,
         drain,
@@ -62,6 +72,27 @@ async fn a_panic_is_answered_and_the_next_request_too() {
             .await
             .ends_with("fine")
     );
+}
+
+#[tokio::test]
+async fn a_place_is_not_kept_for_a_connection_that_asks_nothing() {
+    let limits = Limits {
+        connections: 1,
+        head_time: Duration::from_millis(100),
+    };
+    let server = server_within(limits, Router::new().route("/", get("here"))).await;
+    // Nothing; what may become HTTP/1 or HTTP/2; half a head; an answered request and then nothing.
+    let whole = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+    for said in ["", "P", "GET / HTTP/1.1\r\nhos", whole] {
+        let mut silent = TcpStream::connect(server.addr).await.unwrap();
+        silent.write_all(said.as_bytes()).await.unwrap();
+        let request = asked("/", "");
+        let next = timeout(Duration::from_secs(10), send(server.addr, &request)).await;
+        assert!(
+            next.is_ok_and(|next| next.ends_with("here")),
+            "after {said:?}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -246,7 +277,13 @@ async fn work_for_a_client_that_went_away_is_dropped() {
         &mut Registry::default(),
     );
     let never = CancellationToken::new();
-    let _serving = tokio::spawn(serve(listener, router, 16, never.clone(), never));
+    let _serving = tokio::spawn(serve(
+        listener,
+        router,
+        Limits::of(16),
+        never.clone(),
+        never,
+    ));
 
     let mut stream = TcpStream::connect(addr).await.unwrap();
     stream.write_all(asked("/", "").as_bytes()).await.unwrap();
