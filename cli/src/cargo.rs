@@ -152,6 +152,24 @@ fn count(checkout: &Checkout, targets: Targets, to: Sender<Event>) {
     });
 }
 
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Never,
+    AtOnce,
+    WhenItFails,
+}
+
+/// When people are told what cargo itself says.
+fn told(line: &str) -> Told {
+    match line.split_whitespace().next().unwrap_or_default() {
+        "Compiling" | "Fresh" | "Finished" | "Dirty" => Told::Never,
+        // For a moment, by the one that counts.
+        "Blocking" if line.ends_with("package cache") => Told::Never,
+        "Blocking" | "Updating" | "Downloading" | "Downloaded" | "Locking" => Told::AtOnce,
+        _ => Told::WhenItFails,
+    }
+}
+
 struct Watch {
     /// How ids of our own packages begin.
     own: String,
@@ -196,13 +214,10 @@ impl Watch {
     }
 
     fn line(&mut self, line: String, progress: &Progress) {
-        let word = line.split_whitespace().next().unwrap_or_default();
-        match word {
-            "Compiling" | "Fresh" | "Finished" | "Dirty" => {}
-            "Blocking" | "Updating" | "Downloading" | "Downloaded" | "Locking" => {
-                progress.note(line.trim());
-            }
-            _ => self.lines.push(line),
+        match told(&line) {
+            Told::Never => {}
+            Told::AtOnce => progress.note(line.trim()),
+            Told::WhenItFails => self.lines.push(line),
         }
     }
 
@@ -304,6 +319,16 @@ mod tests {
         assert_eq!(watch.text(), "building: crate 2 of 7");
         assert_eq!(watch.built.compiled.len(), 1);
         assert_eq!(watch.own_done, 1);
+    }
+
+    #[test]
+    fn people_are_told_that_another_build_is_waited_for_and_not_that_we_wait_for_ourselves() {
+        let waits = "    Blocking waiting for file lock on build directory";
+        assert_eq!(told(waits), Told::AtOnce);
+        let ours = "    Blocking waiting for file lock on package cache";
+        assert_eq!(told(ours), Told::Never);
+        assert_eq!(told("   Compiling tokio v1.50.0"), Told::Never);
+        assert_eq!(told("error: no such package"), Told::WhenItFails);
     }
 
     #[test]
