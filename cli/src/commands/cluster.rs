@@ -105,7 +105,12 @@ fn test(checkout: &Checkout, args: &Args) -> anyhow::Result<ExitCode> {
     };
     let mut session = Session::new(checkout, folder)?;
     let done = parts(&mut session, &args.only);
-    session.finish(done)
+    let ended = session.finish(done)?;
+    if ended == ExitCode::SUCCESS {
+        // Logs are of use where something failed.
+        checkout.folder("cluster").purge()?;
+    }
+    Ok(ended)
 }
 
 fn parts(session: &mut Session<'_>, only: &[Part]) -> anyhow::Result<()> {
